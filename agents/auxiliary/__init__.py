@@ -1,0 +1,1 @@
+"""What plugs into an agent: one file per method, one folder per door. `auxiliary.py` holds the contract."""

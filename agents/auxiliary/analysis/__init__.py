@@ -1,0 +1,1 @@
+"""Explanation, causal discovery, off-policy evaluation and diagnostics."""

@@ -1,0 +1,1 @@
+"""Pruning, quantisation and conversion of policies."""

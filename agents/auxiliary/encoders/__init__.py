@@ -1,0 +1,1 @@
+"""Modules between observation and policy or value."""

@@ -1,0 +1,1 @@
+"""Extra differentiable objectives, trained inside the agent's update."""

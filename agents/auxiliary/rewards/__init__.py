@@ -1,0 +1,1 @@
+"""Bonuses computed before the agent's loss."""

@@ -1,0 +1,188 @@
+"""RND: the error of a network that learns to predict a fixed random one (Burda et al., 2019)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import losses
+from agents.agent import Host, Rollout
+from agents.auxiliary.auxiliary import Auxiliary
+from agents.config import build, require
+from agents.networks import torsos
+from envs.contract import EnvSpec, PyTree
+
+# ------------------------------------------------------------------------------------------------------- CONFIG
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of RND, and of the bonuses built on its novelty."""
+
+    coef: float = 0.05
+    """Weight of the bonus in the reward."""
+    learning_rate: float = 1e-4
+    """Adam's step size for the predictor."""
+    max_grad_norm: float = 40.0
+    """The predictor's gradient is clipped to this global norm."""
+    out: int = 128
+    """Units of the two outputs that are compared."""
+    hidden: tuple[int, ...] = (128,)
+    """Widths of the frozen encoder's dense layers."""
+    predictor: tuple[int, ...] = (128, 128)
+    """Widths of the predictor's hidden layers."""
+    target: tuple[int, ...] = (128,)
+    """Widths of the random target's hidden layers."""
+    ignore: tuple[str, ...] = ("direction", "mission")
+    """Parts of the observation that novelty does not look at."""
+    share: float = 1.0
+    """Share of the steps that the predictor is trained on, drawn anew for every update."""
+    terminal: str = "true_next"
+    """At an episode's end: true_next looks at the true last observation, mask pays no bonus (and costs half)."""
+
+    def __post_init__(self):
+        require(self.coef >= 0, "coef", self.coef, "at least 0")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "above 0")
+        require(self.out > 0, "out", self.out, "above 0")
+        require(0 < self.share <= 1, "share", self.share, "in (0, 1]")
+        require(self.terminal in ("true_next", "mask"), "terminal", self.terminal, "true_next or mask")
+
+
+# ------------------------------------------------------------------------------------------------------ NETWORKS
+
+
+class Novelty(NamedTuple):
+    """The networks of RND: `encode(frozen, obs)`, then two heads whose outputs are compared."""
+
+    encoder: nn.Module
+    target: nn.Module
+    predictor: nn.Module
+
+
+class Head(nn.Module):
+    """Dense layers with ReLU between them and none at the end."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for width in self.widths[:-1]:
+            x = nn.relu(torsos.dense(width)(x))
+        return torsos.dense(self.widths[-1], gain=1.0)(x)
+
+
+def networks(config: Config, spec: EnvSpec) -> Novelty:
+    """The three networks for an environment's observations."""
+    present = spec.obs if isinstance(spec.obs, dict) else {}
+    encoder = torsos.auto(
+        spec.obs,
+        hidden=config.hidden,
+        activation="relu",
+        ignore=tuple(name for name in config.ignore if name in present),
+    )
+    return Novelty(encoder, Head((*config.target, config.out)), Head((*config.predictor, config.out)))
+
+
+# --------------------------------------------------------------------------------------------------------- STATE
+
+
+class State(NamedTuple):
+    """`frozen`: parameters of encoder and target, never moved; `params`: the predictor's; `opt`: its optimiser."""
+
+    frozen: PyTree
+    predictor: PyTree
+    opt: PyTree
+
+
+def optimiser(config: Config) -> optax.GradientTransformation:
+    """Adam behind a global-norm clip of its own: the agent's gradients have no part in it."""
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-5))
+
+
+def init(config: Config, nets: Novelty, key: jax.Array, host: Host) -> State:
+    """Random encoder and target, kept for ever, and a fresh predictor."""
+    encoder_key, target_key, predictor_key = jax.random.split(key, 3)
+    obs = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), host.spec.obs)
+    encoder = nets.encoder.init(encoder_key, obs)
+    features = nets.encoder.apply(encoder, obs)
+    predictor = nets.predictor.init(predictor_key, features)
+    frozen = {"encoder": encoder, "target": nets.target.init(target_key, features)}
+    return State(frozen, predictor, optimiser(config).init(predictor))
+
+
+# ---------------------------------------------------------------------------------------------------------- STEP
+
+
+class Measured(NamedTuple):
+    """Novelty of every acted observation and of its true successor, `[T, B]` each, and what predicts them."""
+
+    now: jax.Array
+    successor: jax.Array
+    counts: jax.Array
+
+
+def measure(config: Config, nets: Novelty, state: State, key: jax.Array, batch: Rollout) -> tuple[State, Measured]:
+    """Novelty before the update, and the predictor one step further on the successors.
+
+    One forward serves both. With `terminal="mask"` successors are read off the following row; the rows in which an
+    episode ended have none there and count for nothing (`counts` is 0).
+    """
+    last = batch.timestep.last
+    if config.terminal == "mask":
+        obs = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), batch.start.obs, batch.timestep.obs)
+        counts = 1.0 - last
+    else:
+        obs = jax.tree.map(lambda *xs: jnp.concatenate(xs), batch.obs, batch.timestep.next_obs)
+        counts = jnp.ones_like(batch.timestep.reward)
+    steps = last.shape[0]
+    features = nets.encoder.apply(state.frozen["encoder"], obs)
+    target = nets.target.apply(state.frozen["target"], features)
+    trained_on = counts * jax.random.bernoulli(key, config.share, last.shape) if config.share < 1 else counts
+
+    def loss(predictor):
+        novelty = jax.vmap(losses.rnd_loss)(nets.predictor.apply(predictor, features), target)
+        successor = novelty[1:] if config.terminal == "mask" else novelty[steps:]
+        return (trained_on * successor).sum() / jnp.maximum(trained_on.sum(), 1.0), (novelty[:steps], successor)
+
+    gradient, (now, successor) = jax.grad(loss, has_aux=True)(state.predictor)
+    updates, opt = optimiser(config).update(gradient, state.opt)
+    moved = state._replace(predictor=optax.apply_updates(state.predictor, updates), opt=opt)
+    return moved, Measured(now, successor, counts)
+
+
+def step(config: Config, nets: Novelty, key: jax.Array, state: State, batch: Rollout, host: Host):
+    """Bonus `n(o_{t+1})` `[T, B]`."""
+    state, found = measure(config, nets, state, key, batch)
+    bonus = found.counts * found.successor
+    return state, bonus, {"bonus": bonus.mean(), "novelty": found.successor.mean()}
+
+
+# ---------------------------------------------------------------------------------------------------------- MAKE
+
+
+def make(spec: EnvSpec, **options: Any) -> Auxiliary:
+    """`r_int = || f_pred(e(o_{t+1})) - f_rand(e(o_{t+1})) ||_2`, all but `f_pred` fixed at random.
+
+    The norm is not squared and nothing is normalised, as in the family of bonuses compared on MiniGrid (NovelD's
+    released code), not as in RND's own Atari setting.
+    """
+    config = build(Config, options)
+    return assemble("rnd", config, spec, step)
+
+
+def assemble(name: str, config: Config, spec: EnvSpec, step: Callable, **hooks: Any) -> Auxiliary:
+    """A bonus around RND's networks; `step(config, networks, key, state, batch, host)`."""
+    nets = networks(config, spec)
+
+    def initialise(key, host):
+        return init(config, nets, key, host)
+
+    def run(key, state, batch, host):
+        return step(config, nets, key, state, batch, host)
+
+    return Auxiliary(name=name, needs=("unroll", *hooks.pop("needs", ())), init=initialise, step=run, coef=config.coef, **hooks)

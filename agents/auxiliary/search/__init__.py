@@ -1,0 +1,1 @@
+"""Search over schedules, architectures, losses, plans and populations."""

@@ -1,0 +1,1 @@
+"""Certificates, attacks and privacy audits of a trained policy."""

@@ -1,0 +1,1 @@
+"""Dynamics, generative and sequence models of experience."""

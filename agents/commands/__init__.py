@@ -1,0 +1,58 @@
+"""The command line: `auxin COMMAND ...`, and the same through `python scripts/COMMAND.py ...`.
+
+A mistake of the user's is one sentence on stderr and exit code 2, wherever in the run it is found. Nothing heavy is
+imported before a command needs it.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from envs.errors import UsageError, nearest
+
+# The command, its module, and its line of help.
+COMMANDS = {
+    "train": ("train", "train an agent in an environment"),
+    "evaluate": ("evaluate", "play seeded episodes with a trained agent, and film it"),
+    "list": ("listing", "say which agents, environments and auxiliaries there are"),
+    "plot": ("plot", "draw the metrics of several runs into one figure"),
+    "export": ("export", "write a trained policy as one self-contained file"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except UsageError as error:
+        return _end(str(error), 2)
+    except KeyboardInterrupt as interrupt:
+        return _end(str(interrupt) or "stopped.", 130)
+    except BrokenPipeError:  # the reader has seen enough, as in `auxin list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    name, *rest = words
+    if name == "benchmark":
+        raise UsageError("benchmark needs the source tree: run python scripts/benchmark.py there.")
+    if name not in COMMANDS:
+        raise UsageError(f"there is no command {name!r}: {nearest(name, COMMANDS)}")
+    importlib.import_module(f"{__name__}.{COMMANDS[name][0]}").run(rest)
+    return 0
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {doc}" for name, (_, doc) in COMMANDS.items()]
+    return "\n".join(["usage: auxin COMMAND ...", "", *lines, "", "auxin COMMAND --help tells the rest."])
+
+
+def _end(sentence: str, code: int) -> int:
+    print(f"auxin: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,191 @@
+"""PPO: proximal policy optimisation with a clipped surrogate (Schulman et al., 2017)."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import losses
+from agents import onpolicy, parts
+from agents.agent import Agent, Rollout, State, Unroll, single_steps
+from agents.auxiliary import pipeline as hooks
+from agents.config import require
+from agents.onpolicy import Base
+from agents.training import gradient
+from envs.contract import EnvSpec
+
+# ------------------------------------------------------------------------------------------------------- CONFIG
+
+
+@dataclass(frozen=True)
+class Config(onpolicy.Config):
+    """Options of PPO."""
+
+    epochs: int = 4
+    """Passes over each unroll."""
+    minibatches: int = 4
+    """Parts that each pass is split into, one gradient step each."""
+    clip: float = 0.2
+    """How far the probability ratio may move before its gradient stops."""
+    value_clip: float = 0.0
+    """How far the value may move from the one that acted before its gradient stops; 0 for no limit."""
+    trace: float = 0.95
+    """Lambda of the generalised advantage estimate."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.epochs > 0, "epochs", self.epochs, "above 0")
+        require(self.minibatches > 0, "minibatches", self.minibatches, "above 0")
+        require(self.clip > 0, "clip", self.clip, "above 0")
+        require(self.value_clip >= 0, "value_clip", self.value_clip, "at least 0")
+        require(0 <= self.trace <= 1, "trace", self.trace, "between 0 and 1")
+
+
+# ---------------------------------------------------------------------------------------------------------- LOSS
+
+
+class Batch(NamedTuple):
+    """An unroll with what its steps are trained towards, each `[T, B]`."""
+
+    rollout: Rollout
+    advantage: jax.Array
+    target: jax.Array
+    value: jax.Array
+
+
+def loss(base: Base, state: State, params: Any, key: jax.Array, batch: Batch):
+    """`- min(rho A, clip(rho) A) + c_V (V - target)^2 / 2 - c_H H`, means over the batch; advantages standardised."""
+    rollout, knobs = batch.rollout, state.knobs
+    outputs, _ = onpolicy.forward(
+        base, params, state.variables, rollout.obs, rollout.carry, rollout.first, train=True, rngs={"net": key}
+    )
+    ratio = jnp.exp(outputs.dist.log_prob(onpolicy.taken(rollout)) - rollout.extras["logp"])
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    surrogate = losses.clipped_surrogate(ratio.reshape(-1), advantage.reshape(-1), base.config.clip)
+    value, target = outputs.value.reshape(-1), batch.target.reshape(-1)
+    if base.config.value_clip:
+        error = losses.clipped_value(value, batch.value.reshape(-1), target, base.config.value_clip)
+    else:
+        error = losses.squared_value(value, target)
+    entropy = outputs.dist.entropy().mean()
+    terms = {
+        "policy": surrogate.mean(),
+        "value": knobs["value_cost"] * error.mean(),
+        "entropy": -knobs["entropy_cost"] * entropy,
+        **outputs.losses,
+    }
+    metrics = {
+        "entropy": entropy,
+        "clipped": (jnp.abs(ratio - 1.0) > base.config.clip).mean(),
+        "kl": (ratio - 1.0 - jnp.log(ratio)).mean(),
+    }
+    return terms, metrics
+
+
+# -------------------------------------------------------------------------------------------------------- UPDATE
+
+
+def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
+    """Bonuses, advantages, then `epochs` passes over minibatches of the unroll."""
+    config, pipeline = base.config, base.pipeline
+    step_key, pass_key, after_key = jax.random.split(key, 3)
+    state = onpolicy.annealed(base, state)
+    host = onpolicy.host(base, state)
+    states, output, metrics = hooks.step(pipeline, step_key, state.auxiliaries, rollout, host)
+    rollout = output.batch
+
+    live = hooks.reparam(pipeline, states, state.params)
+    evaluation = onpolicy.evaluate(base, live, state.variables, rollout)
+    value = evaluation.outputs.value
+    reward = onpolicy.reward(base, rollout, output.bonus)
+    discount = state.knobs["discount"] * rollout.timestep.discount
+    trace = config.trace * (1.0 - rollout.timestep.last)
+    advantage = jax.vmap(losses.gae, in_axes=1, out_axes=1)(value, evaluation.value_t, reward, discount, trace)
+    batch = Batch(rollout, advantage, advantage + value, value)
+    metrics["explained_variance"] = 1.0 - jnp.var(advantage) / (jnp.var(batch.target) + 1e-8)
+
+    if not jax.tree.leaves(rollout.carry) and "sequences" not in pipeline.needs:
+        batch = flatten(batch)
+    size = batch.advantage.shape[1]
+
+    def minibatch(trained, inputs):
+        key, index = inputs
+        part = jax.tree.map(lambda leaf: leaf[:, index], batch._replace(rollout=None))
+        part = part._replace(rollout=rows(batch.rollout, index))
+        return gradient.step(
+            partial(loss, base, state),
+            base.optimizer,
+            pipeline,
+            key,
+            trained,
+            part,
+            host,
+            rollout=lambda part: part.rollout,
+            records=records,
+        )
+
+    def epoch(trained, key):
+        shuffle, key = jax.random.split(key)
+        count = config.minibatches
+        index = jax.random.permutation(shuffle, size)[: size // count * count].reshape(count, -1)
+        return jax.lax.scan(minibatch, trained, (jax.random.split(key, count), index))
+
+    trained = gradient.Trained(state.params, state.opt, states)
+    trained, found = jax.lax.scan(epoch, trained, jax.random.split(pass_key, config.epochs))
+    metrics.update(gradient.over_steps(found))
+    state = state._replace(
+        params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, count=state.count + 1
+    )
+    return hooks.after(pipeline, after_key, state, onpolicy.host(base, state)), metrics
+
+
+def rows(rollout: Rollout, index: jax.Array) -> Rollout:
+    """The same unroll of fewer environments."""
+    at = lambda axis: lambda leaf: jnp.take(leaf, index, axis=axis)  # noqa: E731
+    return Rollout(
+        carry=jax.tree.map(at(0), rollout.carry),
+        start=jax.tree.map(at(0), rollout.start),
+        action=jax.tree.map(at(1), rollout.action),
+        extras=jax.tree.map(at(1), rollout.extras),
+        timestep=jax.tree.map(at(1), rollout.timestep),
+    )
+
+
+def flatten(batch: Batch) -> Batch:
+    """Without memory every step stands alone: `[T, B]` becomes `[1, T * B]`, so that minibatches mix times."""
+    flat = lambda leaf: leaf.reshape(1, -1)  # noqa: E731
+    steps = single_steps(batch.rollout)
+    wide = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
+    rollout = steps._replace(
+        carry=batch.rollout.carry,
+        action=wide(steps.action),
+        extras=wide(steps.extras),
+        timestep=wide(steps.timestep),
+    )
+    return Batch(rollout, flat(batch.advantage), flat(batch.target), flat(batch.value))
+
+
+def records(batch: Batch) -> Batch:
+    """Every environment's unroll (every step, without memory) as a batch of its own, stacked on a leading axis."""
+    index = jnp.arange(batch.advantage.shape[1])[:, None]
+    return jax.vmap(
+        lambda i: jax.tree.map(lambda leaf: leaf[:, i], batch._replace(rollout=None))._replace(
+            rollout=rows(batch.rollout, i)
+        )
+    )(index)
+
+
+# ---------------------------------------------------------------------------------------------------------- MAKE
+
+
+def make(spec: EnvSpec, **options: Any) -> Agent:
+    """PPO for an environment; options are the fields of `Config` and `NAME.FIELD` of auxiliaries."""
+    config, rest = parts.split(Config, options)
+    return assemble("ppo", onpolicy.base(config, spec, rest))
+
+
+def assemble(name: str, base: Base) -> Agent:
+    """The agent's functions around its parts."""
+    return onpolicy.agent(name, base, partial(update, base), Unroll(base.config.unroll))

@@ -1,0 +1,73 @@
+"""Acting, the same in both loops: wrap what the environment said, decide, wrap the decision."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.agent import Agent, Rollout, State
+from envs.contract import EnvSpec, PyTree, TimeStep
+from envs.wrappers import Wrapper, WrapperState
+
+
+class Acting(NamedTuple):
+    """Where a batch of environments stands: what they said last, and what was decided on it but not yet done.
+
+    Attributes:
+      wrapper: the wrappers' state.
+      timestep: the latest TimeStep as the agent sees it.
+      before: the agent's memory before it decided on `timestep`.
+      carry: its memory after that.
+      action: what it decided.
+      sent: what the environment will be given.
+      extras: what `act` returned beside the action.
+    """
+
+    wrapper: WrapperState
+    timestep: TimeStep
+    before: PyTree
+    carry: PyTree
+    action: PyTree
+    sent: PyTree
+    extras: dict[str, Any]
+
+
+def begin(agent: Agent, wrapper: Wrapper, spec: EnvSpec, state: State, key: jax.Array, raw: TimeStep) -> Acting:
+    """The first decision, on the TimeStep that the environments' reset gave. `spec` is the environment's own."""
+    n = raw.last.shape[0]
+    return decide(agent, wrapper, False, key, state, agent.begin(state, n), wrapper.init(spec, n), raw)
+
+
+def decide(
+    agent: Agent,
+    wrapper: Wrapper,
+    evaluate: bool,
+    key: jax.Array,
+    state: State,
+    carry: PyTree,
+    wrapped: WrapperState,
+    raw: TimeStep,
+) -> Acting:
+    """Takes one TimeStep through the wrappers to the agent, and its action back through them."""
+    act_key, wrap_key = jax.random.split(key)
+    wrapped, timestep = wrapper.timestep(wrapped, raw, evaluate)
+    action, after, extras = agent.act(act_key, state, carry, timestep, evaluate)
+    wrapped, sent = wrapper.action(wrap_key, wrapped, action)
+    return Acting(wrapped, timestep, carry, after, action, sent, extras)
+
+
+def lend(agent: Agent, state: State) -> State:
+    """A copy of what acting reads, so that an update may reuse the original's memory while environments still run."""
+    return jax.tree.map(jnp.copy, state._replace(opt=()))
+
+
+def unroll(start: Acting, actions: list, extras: list, timesteps: list[TimeStep], stack) -> Rollout:
+    """The steps taken since `start` as one `Rollout`; `stack` joins leaves on a new leading axis."""
+    join = lambda *leaves: stack(leaves)  # noqa: E731
+    return Rollout(
+        carry=start.before,
+        start=start.timestep,
+        action=jax.tree.map(join, *actions),
+        extras=jax.tree.map(join, *extras),
+        timestep=jax.tree.map(join, *timesteps),
+    )

@@ -1,0 +1,185 @@
+"""Evaluation: seeded episodes on environments of their own, statistics frozen, and what they scored."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import envs
+from agents.agent import Agent, State
+from agents.training import actor
+from agents.training.statistics import summary
+from envs.contract import Env, HostEnv, HostMaker, TimeStep
+from envs.errors import UsageError
+from envs.wrappers import Wrapper, WrapperState
+
+
+class Scores(NamedTuple):
+    """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    success: np.ndarray | None
+
+    def report(self) -> dict[str, Any]:
+        """Interquartile mean of the returns with its 95% interval, mean length, success rate with its interval."""
+        found = {f"return_{name}": value for name, value in summary(self.returns).items() if name != "n"}
+        found |= {"episodes": len(self.returns), "length": float(self.lengths.mean())}
+        if self.success is not None:
+            low, high = wilson(int(self.success.sum()), len(self.success))
+            found |= {"success": float(self.success.mean()), "success_low": low, "success_high": high}
+        return found
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95% score interval of a success rate (Wilson, 1927), which holds near 0 and 1 too."""
+    rate = successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+class Evaluator:
+    """Evaluates states of one agent in one environment; compiles once, opens a fresh engine for every evaluation."""
+
+    def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Wrapper, *, episodes: int, greedy: bool = True):
+        self._maker = env if isinstance(env, HostMaker) else host_view(env)
+        self._agent, self._wrapper = agent, wrapper
+        self._episodes, self._n = episodes, min(episodes, 64)
+
+        def decide(key, step, state, carry, wrapped, raw):
+            key = jax.random.fold_in(key, step)
+            act_key, wrap_key = jax.random.split(key)
+            wrapped, timestep = wrapper.timestep(wrapped, raw, True)
+            action, carry, _ = agent.act(act_key, state, carry, timestep, greedy)
+            wrapped, sent = wrapper.action(wrap_key, wrapped, action)
+            return sent, carry, wrapped
+
+        self._decide = jax.jit(decide)
+
+    def __call__(self, state: State, trained: WrapperState, seed: int, watch=None) -> Scores:
+        """Plays the episodes; `watch(env)` is called before every step (to draw it, say).
+
+        Every one of the `n` places plays the same number of episodes, so that short ones are not over-counted.
+        """
+        n = self._n
+        rounds = -(-self._episodes // n)
+        env = self._maker.open(seed=seed, n=n, **({"render": True} if watch else {}))
+        try:
+            return self._play(env, state, trained, jax.random.key(seed), rounds, watch)
+        finally:
+            env.close()
+
+    def _play(self, env: HostEnv, state: State, trained: WrapperState, key, rounds: int, watch) -> Scores:
+        n = env.n
+        wrapped = self._wrapper.init(self._maker.spec, n)._replace(shared=trained.shared)
+        carry = self._agent.begin(state, n)
+        raw = env.reset()
+        current, steps = np.zeros(n), np.zeros(n, int)
+        found: list[list[tuple[float, int, bool]]] = [[] for _ in range(n)]
+        reports_success = "success" in self._maker.spec.extras
+        step = 0
+        while any(len(episodes) < rounds for episodes in found):
+            if watch:
+                watch(env, step)
+            sent, carry, wrapped = self._decide(key, np.uint32(step), state, carry, wrapped, raw)
+            raw = env.step(np.asarray(sent))
+            current += raw.reward
+            steps += 1
+            for index in np.flatnonzero(raw.last):
+                success = bool(raw.extras["success"][index]) if reports_success else False
+                found[index].append((float(current[index]), int(steps[index]), success))
+                current[index], steps[index] = 0.0, 0
+            step += 1
+        # Round by round, so that the first `episodes` are spread over all places.
+        flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]
+        returns, lengths, success = (np.asarray(column) for column in zip(*flat, strict=True))
+        return Scores(returns, lengths, success if reports_success else None)
+
+
+def host_view(env: Env) -> HostMaker:
+    """A device environment behind the host's interface, for evaluation; it is not saved or restored."""
+
+    def open_env(seed: int, n: int, render: bool = False) -> HostEnv:
+        if render:
+            raise UsageError(f"{env.spec.id} cannot draw itself.")
+        batch = envs.batch(env, n)
+        reset, step = jax.jit(batch.reset), jax.jit(batch.step)
+        key = jax.random.key(seed)
+        at: dict[str, Any] = {"count": 0}
+
+        def first() -> TimeStep:
+            at["states"], timestep = reset(jax.random.fold_in(key, 0))
+            return jax.device_get(timestep)
+
+        def advance(actions: np.ndarray) -> TimeStep:
+            at["count"] += 1
+            at["states"], timestep = step(jax.random.fold_in(key, at["count"]), at["states"], jnp.asarray(actions))
+            return jax.device_get(timestep)
+
+        def refuse(*_: Any) -> Any:
+            raise UsageError("a device environment behind the host's interface is not saved; use the device loop.")
+
+        return HostEnv(env.spec, n, first, advance, refuse, refuse, lambda: None)
+
+    return HostMaker(env.spec, "device", {}, open_env)
+
+
+def evaluate_run(
+    run: str | Path,
+    episodes: int = 100,
+    seed: int = 1000,
+    greedy: bool = True,
+    checkpoint: str = "best",
+    video: str | None = None,
+) -> dict[str, Any]:
+    """Evaluates a finished or stopped run and returns what it scored, with the run's provenance.
+
+    Raises:
+      UsageError: if the folder holds no run, or `video` is asked of an environment that cannot draw itself.
+    """
+    from agents.training.provenance import provenance
+    from agents.training.saved import open_run
+
+    saved = open_run(run, checkpoint)
+    evaluator = Evaluator(saved.agent, saved.env, saved.wrapper, episodes=episodes, greedy=greedy)
+    scores = evaluator(saved.state, saved.wrapper_state, seed)
+    report = {
+        "run": str(run),
+        "agent": saved.agent.name,
+        "env": saved.env.spec.id,
+        "checkpoint": saved.path.name,
+        "step": saved.step,
+        "greedy": greedy,
+        **scores.report(),
+        "returns": scores.returns.tolist(),
+        "provenance": provenance(seed, saved.env.spec),
+    }
+    if video:
+        report["video"] = record(saved, Path(video), seed=seed, greedy=greedy)
+    return report
+
+
+def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps: int = 12) -> str:
+    """Draws `episodes` episodes of a saved run into an animated picture, on the backend that can draw."""
+    import imageio.v3 as imageio
+
+    env = envs.make(saved.env.spec.id, backend="reference", **saved.env.options) if saved.drawable else saved.env
+    frames: list[np.ndarray] = []
+
+    def watch(engine: HostEnv, step: int) -> None:
+        if engine.render is None:
+            raise UsageError(f"{env.spec.id} cannot draw itself.")
+        frames.append(engine.render()[0])
+
+    for episode in range(episodes):
+        play = Evaluator(saved.agent, env, saved.wrapper, episodes=1, greedy=greedy)
+        play(saved.state, saved.wrapper_state, seed + episode, watch=watch)
+        frames.extend(frames[-1:] * (fps // 2))  # a short rest on the last picture tells where an episode ends
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
+    return str(path)
+
+

@@ -1,0 +1,150 @@
+"""The host loop: environments step on the host while the last unroll is learned from, with a fixed lag of one update.
+
+While update `k` runs in its own thread, unroll `k + 1` is collected with the parameters from before update `k`. Every
+environment has its place and nobody waits for "whoever is ready", so a run repeats bit for bit.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.agent import Agent, Rollout
+from agents.training import actor, learner
+from agents.training.actor import Acting
+from agents.training.loop import Loop, Report
+from envs.contract import EnvSpec, HostMaker, PyTree, TimeStep
+from envs.wrappers import Wrapper
+
+
+class HostLoop(Loop):
+    """One agent on a batch of host environments."""
+
+    def __init__(self, agent: Agent, maker: HostMaker, wrapper: Wrapper, *, n: int, seed: int):
+        self.spec = wrapper.spec(maker.spec)
+        self.steps_per_update = n * agent.feed.length
+        self.seeds = (seed,)
+        self._agent, self._n, self._length = agent, n, agent.feed.length
+        self._env = maker.open(seed=seed, n=n)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
+        init_key, self._act_key, self._learn_key = jax.random.split(jax.random.key(seed), 3)
+        self._init_key = init_key
+
+        def first(key, raw):
+            wrapped, timestep = wrapper.timestep(wrapper.init(maker.spec, n), raw, False)
+            return learner.init(agent, key, self.spec, timestep, n)
+
+        def decide(key, step, state, carry, wrapped, raw):
+            return actor.decide(agent, wrapper, False, jax.random.fold_in(key, step), state, carry, wrapped, raw)
+
+        def learn(key, update, moved, rollout, progress):
+            return learner.learn(agent, self.spec, jax.random.fold_in(key, update), moved, rollout, progress)
+
+        self._first = jax.jit(first)
+        self._begin = jax.jit(partial(actor.begin, agent, wrapper, maker.spec))
+        self._decide = jax.jit(decide)
+        self._learn = jax.jit(learn, donate_argnums=2)
+        self._lend = jax.jit(partial(actor.lend, agent))
+        self.updates = 0
+
+    def start(self, params: PyTree | None = None) -> None:
+        """Resets the environments and collects the first unroll, with `params` instead of fresh ones if given."""
+        raw = self._env.reset()
+        self.learner = learner.given(self._first(self._init_key, raw), params)
+        state = self._lend(self.learner.state)
+        self._acting = self._begin(state, jax.random.fold_in(self._act_key, 0), raw)
+        self._pending = self._collect(state)
+
+    def advance(self, progress: float) -> Report:
+        """Learns from the pending unroll while the next one is collected."""
+        state = self._lend(self.learner.state)
+        began = time.perf_counter()
+        future = self._pool.submit(self._update, self.updates, self.learner, self._pending, np.float32(progress))
+        try:
+            following = self._collect(state)
+            collected = time.perf_counter()
+        finally:
+            self.learner, metrics, learning = future.result()
+        ended = time.perf_counter()
+        batch, self._pending = self._pending, following
+        self.updates += 1
+        clock = {
+            "actor_waited": (ended - collected) / (ended - began),
+            "learner_waited": max(0.0, 1.0 - learning / (ended - began)),
+        }
+        return Report([{name: np.asarray(value) for name, value in metrics.items()}], clock, batch)
+
+    def tree(self, index: int = 0) -> PyTree:
+        """All that the run's future depends on."""
+        return {
+            "learner": self.learner,
+            "acting": self._acting,
+            "pending": self._pending,
+            "engine": self._env.save(),
+            "updates": self.updates,
+        }
+
+    def template(self) -> PyTree:
+        """The shapes of `tree`, without stepping an environment; the engine's notes may have any shape."""
+        raw = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, _zeros(self._env.spec, self._n)))
+        moved = jax.eval_shape(self._first, self._init_key, raw)
+        acting = jax.eval_shape(self._begin, moved.state, self._act_key, raw)
+        long = lambda leaf: jax.ShapeDtypeStruct((self._length, *leaf.shape), leaf.dtype)  # noqa: E731
+        pending = Rollout(acting.before, acting.timestep, *jax.tree.map(long, (acting.action, acting.extras, acting.timestep)))
+        engine = dict.fromkeys(self._env.save(), ...)
+        return {"learner": moved, "acting": acting, "pending": pending, "engine": engine, "updates": 0}
+
+    def restore(self, trees: list[PyTree]) -> None:
+        """Takes the run up where `tree` left it, on a fresh engine."""
+        (tree,) = trees
+        self._env.restore(tree["engine"])
+        self.learner = jax.tree.map(jnp.asarray, tree["learner"])
+        self._acting, self._pending, self.updates = tree["acting"], tree["pending"], int(tree["updates"])
+
+    def wrapper_state(self, index: int = 0) -> PyTree:
+        """The wrappers' statistics as they stand."""
+        return self._acting.wrapper
+
+    def close(self) -> None:
+        """Ends the learner's thread and the engine."""
+        self._pool.shutdown()
+        self._env.close()
+
+    def _update(self, update: int, moved: learner.Learner, rollout: Rollout, progress: np.float32) -> tuple[Any, ...]:
+        began = time.perf_counter()
+        moved, metrics = jax.block_until_ready(self._learn(self._learn_key, np.uint32(update), moved, rollout, progress))
+        return moved, metrics, time.perf_counter() - began
+
+    def _collect(self, state) -> Rollout:
+        begun: Acting = self._acting
+        actions, extras, timesteps = [], [], []
+        offset = self._offset()
+        for step in range(self._length):
+            now = self._acting
+            actions.append(now.action)
+            extras.append(now.extras)
+            raw = self._env.step(np.asarray(now.sent))
+            self._acting = self._decide(self._act_key, np.uint32(offset + step), state, now.carry, now.wrapper, raw)
+            timesteps.append(self._acting.timestep)
+        return actor.unroll(begun, actions, extras, timesteps, np.stack)
+
+    def _offset(self) -> int:
+        """The number of the first decision of the unroll being collected; decision 0 was made at the start."""
+        collected = self.updates + (1 if hasattr(self, "_pending") else 0)
+        return 1 + collected * self._length
+
+
+def _zeros(spec: EnvSpec, n: int) -> TimeStep:
+    make = lambda leaf: np.zeros((n, *leaf.shape), leaf.dtype)  # noqa: E731
+    return TimeStep(
+        obs=jax.tree.map(make, spec.obs),
+        reward=np.zeros(n, np.float32),
+        discount=np.zeros(n, np.float32),
+        last=np.zeros(n, bool),
+        next_obs=jax.tree.map(make, spec.obs),
+        extras={name: make(leaf) for name, leaf in spec.extras.items()},
+    )

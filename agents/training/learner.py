@@ -1,0 +1,160 @@
+"""What both loops do with the steps they took: observe, count episodes, update the agent, as one pure function."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, single_steps
+from agents.training.gradient import over_steps
+from envs.contract import EnvSpec, PyTree, TimeStep
+
+WINDOW = 128  # the episodes that running averages look back on
+
+
+class Episodes(NamedTuple):
+    """Running episodes of `B` environments and a ring of the latest that ended.
+
+    `current` and `steps` are `[B]`; `returns`, `lengths`, `successes` are rings of `max(WINDOW, B)`; `ended` counts
+    all episodes so far.
+    """
+
+    current: jax.Array
+    steps: jax.Array
+    returns: jax.Array
+    lengths: jax.Array
+    successes: jax.Array
+    ended: jax.Array
+
+
+class Learner(NamedTuple):
+    """What an update moves: the agent's state, the auxiliaries' memory of each environment, and the episode counts.
+
+    `buffer` is the feed's storage, `()` for unrolls; `steps` counts environment steps.
+    """
+
+    state: State
+    memory: PyTree
+    episodes: Episodes
+    buffer: PyTree
+    steps: jax.Array
+
+
+def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -> Learner:
+    """A fresh learner; `first` is the TimeStep that `reset` gave, which opens every episode for the auxiliaries."""
+    state = agent.init(key, spec)
+    memory, seen = agent.observe(state, agent.remember(n), first)
+    ring = max(WINDOW, n)
+    episodes = Episodes(
+        current=jnp.zeros(n),
+        steps=jnp.zeros(n, jnp.int32),
+        returns=jnp.zeros(ring),
+        lengths=jnp.zeros(ring),
+        successes=jnp.zeros(ring),
+        ended=jnp.zeros((), jnp.int32),
+    )
+    buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
+    return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
+
+
+def _record(agent: Agent, state: State, first: TimeStep, seen: PyTree) -> Rollout:
+    """One step as a buffer holds it, made of zeros."""
+    n = first.last.shape[0]
+    action, _, extras = jax.eval_shape(
+        lambda: agent.act(jax.random.key(0), state, agent.begin(state, n), first, False)
+    )
+    return jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), Rollout((), first, action, {**extras, **seen}, first)
+    )
+
+
+def given(learner: Learner, params: PyTree | None) -> Learner:
+    """The same learner with other parameters, if any are given."""
+    return learner if params is None else learner._replace(state=learner.state._replace(params=params))
+
+
+def count(episodes: Episodes, timestep: TimeStep) -> Episodes:
+    """Adds one step of the batch. Returns count the environment's own reward, before any scaling by a wrapper."""
+    reward = timestep.extras.get("raw_reward", timestep.reward)
+    current, steps = episodes.current + reward, episodes.steps + 1
+    last = timestep.last
+    ring = episodes.returns.shape[0]
+    # Episodes that end together take consecutive places; the others are sent outside the ring and dropped.
+    place = jnp.where(last, (episodes.ended + jnp.cumsum(last) - 1) % ring, ring)
+    success = timestep.extras.get("success", jnp.zeros_like(last))
+    return Episodes(
+        current=jnp.where(last, 0.0, current),
+        steps=jnp.where(last, 0, steps),
+        returns=episodes.returns.at[place].set(current, mode="drop"),
+        lengths=episodes.lengths.at[place].set(steps.astype(jnp.float32), mode="drop"),
+        successes=episodes.successes.at[place].set(success.astype(jnp.float32), mode="drop"),
+        ended=episodes.ended + last.sum(dtype=jnp.int32),
+    )
+
+
+def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
+    """Averages over the latest episodes, NaN before the first has ended."""
+    ring = episodes.returns.shape[0]
+    known = jnp.arange(ring) < episodes.ended
+    share = known / known.sum()  # 0 / 0 before the first end: NaN, which is what is known
+    found = {
+        "episodes": episodes.ended,
+        "episode_return": (share * episodes.returns).sum(),
+        "episode_length": (share * episodes.lengths).sum(),
+    }
+    if "success" in spec.extras:
+        found["success"] = (share * episodes.successes).sum()
+    return found
+
+
+def learn(
+    agent: Agent, spec: EnvSpec, key: jax.Array, learner: Learner, rollout: Rollout, progress: jax.Array
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """What the agent's feed makes of one unroll: one update, or none or several from a buffer. `progress` in `[0, 1]` is the share of the run that is done, for schedules."""
+    state = learner.state._replace(knobs={**learner.state.knobs, "progress": progress})
+
+    def watch(carry, timestep):
+        memory, episodes = carry
+        memory, extras = agent.observe(state, memory, timestep)
+        return (memory, count(episodes, timestep)), extras
+
+    (memory, episodes), extras = jax.lax.scan(watch, (learner.memory, learner.episodes), rollout.timestep)
+    rollout = rollout._replace(extras={**rollout.extras, **extras})
+    steps = learner.steps + rollout.timestep.last.size
+    state, buffer, metrics = _update(agent, key, state, learner.buffer, rollout, steps)
+    return Learner(state, memory, episodes, buffer, steps), {**metrics, **report(episodes, spec)}
+
+
+def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout: Rollout, steps: jax.Array):
+    """Hands the agent what its feed promises: `(state, buffer, metrics)`."""
+    feed = agent.feed
+    if isinstance(feed, Unroll):
+        state, metrics = agent.update(key, state, rollout)
+        return state, buffer, metrics
+    buffer = feed.buffer.add(buffer, single_steps(rollout))
+    if not isinstance(feed, Replay):
+        state, metrics = agent.update(key, state, buffer)
+        return state, buffer, metrics
+
+    def one(carry, key):
+        state, buffer = carry
+        sample_key, update_key = jax.random.split(key)
+        sample = Sample(*feed.buffer.sample(sample_key, buffer, feed.size))
+        state, metrics = agent.update(update_key, state, sample)
+        metrics = dict(metrics)
+        if "priority" in metrics:
+            buffer = feed.buffer.update(buffer, sample.index, metrics.pop("priority"))
+        return (state, buffer), metrics
+
+    def learn(carry):
+        keys = jax.random.split(key, max(1, round(feed.ratio * rollout.timestep.last.size)))
+        carry, metrics = jax.lax.scan(one, carry, keys)
+        return carry, over_steps(metrics)
+
+    def wait(carry):
+        return carry, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+
+    _, shapes = jax.eval_shape(learn, (state, buffer))
+    ready = (steps >= feed.warmup) & feed.buffer.can_sample(buffer, feed.size)
+    (state, buffer), metrics = jax.lax.cond(ready, learn, wait, (state, buffer))
+    return state, buffer, metrics

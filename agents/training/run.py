@@ -1,0 +1,157 @@
+"""A whole run: opens what is named, drives the loops, and leaves a folder that says everything about itself.
+
+    runs/NAME/config.json       agent, environment and options, resolved
+    runs/NAME/metrics.jsonl     one line per interval
+    runs/NAME/tensorboard/      the same as event files
+    runs/NAME/checkpoints/      the last few, and the best
+    runs/NAME/result.json       what came of it
+
+Several seeds have a folder each, `runs/NAME/seed-0` and so on.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import agents
+import envs
+from agents.agent import Agent
+from agents.config import build
+from agents.training import saved
+from agents.training.config import TrainConfig
+from agents.training.device_loop import DeviceLoop
+from agents.training.driver import Driver, Interrupt
+from agents.training.evaluation import Evaluator
+from agents.training.host_loop import HostLoop
+from agents.training.provenance import write_json
+from agents.training.setup import prepare
+from envs import wrappers
+from envs.contract import Env, HostMaker
+from envs.errors import UsageError
+from envs.wrappers import Wrapper
+
+
+class Run(NamedTuple):
+    """A run that was made: its folder, the folders of its seeds, and what came of each."""
+
+    folder: Path
+    seeds: tuple[Path, ...]
+    results: tuple[dict[str, Any], ...]
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+
+def train(agent: Agent, env: HostMaker | Env, **options: Any) -> Run:
+    """Trains an agent in an environment: `agents.train(agent, env, steps=2_000_000, seeds=4, out="runs/rooms")`.
+
+    Args:
+      agent: from `agents.make`.
+      env: from `envs.make`.
+      **options: the fields of `TrainConfig`.
+
+    Raises:
+      UsageError: for an unknown or impossible option, or a folder that already holds another run.
+      KeyboardInterrupt: after Ctrl-C, once everything is saved.
+    """
+    config = build(TrainConfig, {"env": env.spec.id, **options})
+    prepare(config)
+    return start(agent, env, wrappers.parse(config.wrap), config)
+
+
+def train_command(agent: str, options: dict[str, object], train: TrainConfig, env_options: dict[str, object]) -> dict:
+    """`auxin train`: builds agent and environment by name, trains, and returns the result as plain JSON."""
+    prepare(train)
+    env = envs.make(train.env, backend=train.backend or None, **env_options)
+    wrapper = wrappers.parse(train.wrap)
+    made = agents.make(agent, wrapper.spec(env.spec), **options)
+    run = start(made, env, wrapper, train)
+    return run.results[0] if len(run.results) == 1 else {"runs": list(run.results), "out": str(run.folder)}
+
+
+def start(agent: Agent, env: HostMaker | Env, wrapper: Wrapper, config: TrainConfig) -> Run:
+    """Runs every seed: one after the other on the host, side by side on the device."""
+    out = Path(config.out or f"runs/{agent.name}-{env.spec.id}")
+    seeds = tuple(config.seed + index for index in range(config.seeds))
+    folders = tuple(out / f"seed-{seed}" if config.seeds > 1 else out for seed in seeds)
+    for folder in folders:
+        _claim(folder, agent, env, wrapper, config)
+    n = config.envs or agent.config.get("envs", 64)
+    evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes)
+    groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
+    results: list[dict[str, Any]] = []
+    interrupt = Interrupt()
+    with interrupt:
+        for group, places in groups:
+            if isinstance(env, Env):
+                loop: Any = DeviceLoop(agent, env, wrapper, n=n, seeds=group)
+            else:
+                loop = HostLoop(agent, env, wrapper, n=n, seed=group[0])
+            try:
+                driver = Driver(loop, agent, env, evaluator, config, places, n, interrupt)
+                results.extend(driver.run())
+            finally:
+                loop.close()
+            if interrupt.asked:
+                break
+    if len(seeds) > 1 and not config.quiet:
+        print(table(results), file=sys.stderr)
+    if interrupt.asked:
+        raise KeyboardInterrupt(f"stopped; everything is saved: the same command with --resume goes on in {out}")
+    return Run(out, folders, tuple(results))
+
+
+def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Wrapper, config: TrainConfig) -> None:
+    """Makes the folder this run's own, or makes sure that it is."""
+    mine = {
+        "agent": agent.name,
+        "options": agent.config,
+        "env": env.spec.id,
+        "env_version": env.spec.version,
+        "backend": env.backend if isinstance(env, HostMaker) else "device",
+        "env_options": env.options if isinstance(env, HostMaker) else {},
+        "wrap": config.wrap,
+        "wrap_options": {},
+        "train": dataclasses.asdict(config),
+    }
+    if not (folder / saved.CONFIG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / saved.CONFIG, mine)
+        return
+    if not config.resume:
+        raise UsageError(f"{folder} already holds a run: give --resume to go on with it, or another --out.")
+    theirs = saved.read_config(folder)
+    for name in ("agent", "options", "env", "env_options", "backend", "wrap"):
+        if _plain(theirs[name]) != _plain(mine[name]):
+            raise UsageError(f"{folder} was begun with another {name}: {_difference(theirs[name], mine[name])}.")
+    for name in ("envs", "seed", "seeds", "eval_every", "eval_episodes", "log_every"):
+        if theirs["train"][name] != mine["train"][name]:
+            was, now = theirs["train"][name], mine["train"][name]
+            raise UsageError(f"{folder} was begun with {name} {was}, and cannot go on with {now}.")
+    write_json(folder / saved.CONFIG, mine)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON makes of a value: tuples become lists."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def _difference(theirs: Any, mine: Any) -> str:
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        for name in sorted(theirs.keys() | mine.keys()):
+            if _plain(theirs.get(name)) != _plain(mine.get(name)):
+                return f"{name} was {theirs.get(name)} and is {mine.get(name)}"
+    return f"it was {theirs} and is {mine}"
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One line for each seed, and their mean."""
+    lines = [f"{'seed':>6} {'steps':>12} {'return':>9} {'success':>9}  stopped by"]
+    for result in results:
+        final = result["final"]
+        score, success = (final.get(name, float("nan")) for name in ("episode_return", "success"))
+        lines.append(f"{result['seed']:>6} {result['steps']:>12,} {score:>9.3f} {success:>9.2%}  {result['stopped']}")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""The interquartile mean of scores and its bootstrap interval.
+
+Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import trim_mean  # type: ignore[import-untyped]
+
+from envs.errors import UsageError
+
+_CHUNK = 4_000_000  # scores resampled at once: 32 MB
+
+
+def iqm(scores: Any, axis: int | None = None) -> Any:
+    """The interquartile mean: the mean of the middle half, a quarter (rounded down) cut at each end.
+
+    Equation, for sorted `x_1 .. x_n` and `k = floor(n / 4)`: `sum(x_{k+1} .. x_{n-k}) / (n - 2k)`. All scores are
+    taken together, whatever their shape, unless `axis` is given.
+    """
+    return trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis)
+
+
+def interval(
+    scores: Any,
+    statistic: Callable[..., Any] = iqm,
+    confidence: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """A percentile interval `(low, high)` of `statistic` by the stratified bootstrap.
+
+    `scores` is `[runs, episodes]`, or `[runs]` with one score each. Every resample draws runs with replacement, for
+    another training would have given others, and then, with each drawn run as a stratum, as many episodes of that run
+    as it has. With a single run only its episodes vary: the interval then says nothing of other seeds.
+
+    `statistic` takes an array and `axis`, as `numpy.mean` does.
+
+    Raises:
+      UsageError: if there are no scores, one is not finite, or `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, not {confidence}.")
+    table = _table(scores)
+    runs, episodes = table.shape
+    random = np.random.default_rng(seed)
+    size = max(1, _CHUNK // table.size)
+    values = []
+    for start in range(0, samples, size):
+        n = min(size, samples - start)
+        run = random.integers(runs, size=(n, runs, 1))
+        episode = random.integers(episodes, size=(n, runs, episodes))
+        values.append(statistic(table[run, episode].reshape(n, -1), axis=-1))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def summary(scores: Any, confidence: float = 0.95, samples: int = 2000, seed: int = 0) -> dict[str, float | int]:
+    """`iqm` with its interval `low`, `high`, the `mean`, and the number `n` of scores; arguments as in `interval`."""
+    table = _table(scores)
+    low, high = interval(table, iqm, confidence, samples, seed)
+    return {"iqm": float(iqm(table)), "low": low, "high": high, "mean": float(table.mean()), "n": table.size}
+
+
+def _table(scores: Any) -> np.ndarray:
+    """Scores as float64 `[runs, episodes]`."""
+    table = np.asarray(scores, np.float64)
+    if table.ndim not in (1, 2) or table.size == 0:
+        raise UsageError(f"scores must be [runs] or [runs, episodes] and not empty, but their shape is {table.shape}.")
+    if not np.isfinite(table).all():
+        raise UsageError("Scores must be finite numbers, but one of them is not.")
+    return table.reshape(len(table), -1)

@@ -1,0 +1,86 @@
+"""Many copies of one device environment, stepped together; the one place where device episodes start anew."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from envs.contract import Env, EnvSpec, PyTree, TimeStep
+from envs.errors import UsageError
+
+
+class Batch(NamedTuple):
+    """`n` copies of an environment as pure functions; they run under `jit`, `scan` and `vmap` over seeds.
+
+    Attributes:
+      spec: the `EnvSpec` of one environment.
+      n: number of environments.
+      reset: `(key) -> (states, TimeStep [n, ...])`, the first one: reward 0, discount 1, last False.
+      step: `(key, states, actions [n, ...]) -> (states, TimeStep [n, ...])`; ended episodes are already reset in
+        `states` and `obs`.
+    """
+
+    spec: EnvSpec
+    n: int
+    reset: Callable[[jax.Array], tuple[PyTree, TimeStep]]
+    step: Callable[[jax.Array, PyTree, PyTree], tuple[PyTree, TimeStep]]
+
+
+def select(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where `mask`, else `old`, leaf by leaf; the axes of `mask` are the first axes of every leaf."""
+
+    def leaf(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (jnp.ndim(b) - mask.ndim)), a, b)
+
+    return jax.tree.map(leaf, new, old)
+
+
+def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) -> Batch:
+    """Runs `n` copies of `env` side by side and resets each where its episode ends.
+
+    Where `last` is set, `obs` and the returned state are those of a new episode and `next_obs` stays the true
+    successor. Extras that describe a state follow: with `X` and `next_X` both in `spec.extras`, `X` comes from the new
+    episode and `next_X` from the ending step. All other extras are those of the step. With several agents an episode
+    ends where `last` is set for all of them.
+
+    Time limits belong to the environment, which counts its own steps and sets `last` itself: nothing here reads
+    `spec.max_steps` (`envs.wrappers.time_limit` adds a limit).
+
+    New episodes come from `env.refill` where there is one, else every environment is reset at every step and the
+    result used where it is needed: under `vmap` a branch would cost the same.
+
+    Args:
+      env: the environment.
+      n: number of copies, at least 1.
+      tasks: `(key) -> task`, drawn for every episode and handed to `env.reset`; a refill knows no tasks, so it is
+        not used then. Without it `env.reset` gets `()` as its task.
+
+    Raises:
+      UsageError: where `n` is below 1.
+    """
+    if n < 1:
+        raise UsageError(f"A batch needs at least one environment, but n is {n}.")
+    paired = [name for name in env.spec.extras if f"next_{name}" in env.spec.extras]
+
+    def reset(key: jax.Array) -> tuple[PyTree, TimeStep]:
+        key_reset, key_task = jax.random.split(key)
+        task = () if tasks is None else jax.vmap(tasks)(jax.random.split(key_task, n))
+        return jax.vmap(env.reset)(jax.random.split(key_reset, n), task)
+
+    def fresh(key: jax.Array, states: PyTree, ended: jax.Array) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
+        if env.refill is not None and tasks is None:
+            return env.refill(key, states, ended)
+        states, timestep = reset(key)
+        return states, timestep.obs, timestep.extras
+
+    def step(key: jax.Array, states: PyTree, actions: PyTree) -> tuple[PyTree, TimeStep]:
+        key_step, key_reset = jax.random.split(key)
+        states, timestep = jax.vmap(env.step)(jax.random.split(key_step, n), states, actions)
+        ended = timestep.last if env.spec.agents == 1 else timestep.last.all(axis=1)
+        new_states, new_obs, new_extras = fresh(key_reset, states, ended)
+        extras = timestep.extras | {name: select(ended, new_extras[name], timestep.extras[name]) for name in paired}
+        timestep = timestep._replace(obs=select(ended, new_obs, timestep.obs), extras=extras)
+        return select(ended, new_states, states), timestep
+
+    return Batch(env.spec, n, reset, step)

@@ -1,0 +1,145 @@
+"""Gymnasium's MuJoCo tasks, version 5 (Towers et al., 2024), on the physics engine of Todorov et al., 2012.
+
+The backend `"host"` is EnvPool, `"reference"` is Gymnasium. Both give observations in float64; they are cast to
+float32 here. Actions are given to the engine as they are: one outside the box costs what it costs there.
+
+Observations: float32 `[d]`. Extras, for tasks that move along x: `x_velocity`, metres per second over the last step, 0
+at a reset.
+"""
+
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.contract import Array, Box, EnvSpec, HostEnv, HostMaker
+from envs.errors import UsageError, missing_extra
+from envs.registry import Listing, limits
+
+SUITE = "mujoco"
+EXTRA = "mujoco"
+BACKENDS = ("host", "reference")
+
+
+class Task(NamedTuple):
+    """One task: sizes of observation and action, the bound of every action, the time limit, and one line for `list`."""
+
+    obs: int
+    action: int
+    bound: float
+    max_steps: int
+    moves: bool
+    doc: str
+
+
+TASKS = {
+    "Ant-v5": Task(105, 8, 1.0, 1000, True, "A four-legged body walks forward."),
+    "HalfCheetah-v5": Task(17, 6, 1.0, 1000, True, "A flat two-legged body runs forward; never ends early."),
+    "Hopper-v5": Task(11, 3, 1.0, 1000, True, "A flat leg hops forward."),
+    "Humanoid-v5": Task(348, 17, 0.4, 1000, True, "A humanoid walks forward."),
+    "HumanoidStandup-v5": Task(348, 17, 0.4, 1000, False, "A lying humanoid gets up."),
+    "InvertedDoublePendulum-v5": Task(9, 1, 1.0, 1000, False, "A cart balances two poles on top of each other."),
+    "InvertedPendulum-v5": Task(4, 1, 3.0, 1000, False, "A cart balances a pole."),
+    "Pusher-v5": Task(23, 7, 2.0, 100, False, "An arm pushes a cylinder to a goal."),
+    "Reacher-v5": Task(10, 2, 1.0, 50, False, "A flat arm reaches for a target."),
+    "Swimmer-v5": Task(8, 2, 1.0, 1000, True, "A chain of three links swims forward."),
+    "Walker2d-v5": Task(17, 6, 1.0, 1000, True, "A flat two-legged body walks forward."),
+}
+
+
+def ids() -> dict[str, Listing]:
+    """All tasks by id,."""
+    return {id: Listing(id, SUITE, BACKENDS, task.doc) for id, task in TASKS.items()}
+
+
+def make(
+    id: str,
+    backend: str = "host",
+    *,
+    max_steps: int = 0,
+    repeat: int = 1,
+    threads: int = 0,
+    processes: bool = False,
+) -> HostMaker:
+    """A task of MuJoCo.
+
+    Args:
+      id: one of `ids()`.
+      backend: `"host"` or `"reference"`.
+      max_steps: a time limit in agent steps in place of the task's own, 0 to keep that.
+      repeat: how often each action is repeated as one agent step.
+      threads: EnvPool's threads, 0 for one per core.
+      processes: whether Gymnasium's environments are stepped in spawned processes.
+
+    Raises:
+      UsageError: the engine is not installed.
+    """
+    task = TASKS[id]
+    packages = ("envpool",) if backend == "host" else ("gymnasium", "mujoco")
+    try:
+        engine = ", ".join(f"{package} {version(package)}" for package in packages)
+    except PackageNotFoundError as error:
+        raise missing_extra(EXTRA, str(error.name)) from error
+    limit, agent_limit = limits(task.max_steps, max_steps, repeat)
+    speed = Array((), "float32")
+    spec = EnvSpec(
+        id=id,
+        version=engine,
+        obs=Array((task.obs,), "float32"),
+        action=Box((-task.bound,) * task.action, (task.bound,) * task.action),
+        extras={"x_velocity": speed, "next_x_velocity": speed} if task.moves else {},
+        max_steps=agent_limit,
+    )
+
+    def open(seed: int, n: int, render: bool = False) -> HostEnv:
+        if backend == "reference":
+            from envs.vector import open_vector
+
+            thunk = partial(reference, id, "rgb_array" if render else None)
+            return open_vector(spec, thunk, seed, n, processes=processes, repeat=repeat, limit=limit, render=render)
+        if render:
+            raise UsageError(f"the host backend does not draw {id}: render it with backend reference.")
+        return _open_pool(task, spec, seed, n, limit, repeat, threads)
+
+    options = {"max_steps": max_steps, "repeat": repeat, "threads": threads, "processes": processes}
+    return HostMaker(spec, backend, options, open)
+
+
+def _open_pool(task: Task, spec: EnvSpec, seed: int, n: int, limit: int, repeat: int, threads: int) -> HostEnv:
+    from envs.envpool import Arrays, Reading, open_pool
+
+    def read(record: Arrays, memory: Arrays) -> tuple[np.ndarray, Arrays]:
+        extras = {"x_velocity": record["x_velocity"].astype(np.float32)} if task.moves else {}
+        return record["obs"].astype(np.float32), extras
+
+    reading = Reading(
+        keys=("obs", "x_velocity") if task.moves else ("obs",),
+        start=lambda record: {},
+        advance=lambda memory, record, actions, next_record: memory,
+        read=read,
+        reward=lambda reward, elapsed: reward,
+        outcome=lambda reward, terminated: {},
+    )
+    return open_pool(spec, seed, n, reading, extra=EXTRA, limit=limit, repeat=repeat, threads=threads)
+
+
+def reference(id: str, render_mode: str | None = None) -> Any:
+    """Gymnasium's environment with the observations and extras of its spec, and without a time limit."""
+    import gymnasium
+
+    moves = TASKS[id].moves
+
+    def shown(obs: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        return obs.astype(np.float32), {"x_velocity": info.get("x_velocity", 0.0)} if moves else {}
+
+    class Shown(gymnasium.Wrapper):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+            return shown(*self.env.reset(seed=seed))
+
+        def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            obs, extras = shown(obs, info)
+            return obs, reward, terminated, truncated, extras
+
+    return Shown(gymnasium.make(id, max_episode_steps=-1, render_mode=render_mode, disable_env_checker=True))

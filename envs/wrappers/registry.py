@@ -1,0 +1,50 @@
+"""Wrappers by name: `parse("normalize_obs+scale_reward", **{"scale_reward.gamma": 0.999})`."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from envs.errors import UsageError, nearest
+from envs.wrappers.actions import clip_action, rescale_action, sticky_actions
+from envs.wrappers.observations import frame_stack, one_hot_obs
+from envs.wrappers.statistics import normalize_obs, scale_reward
+from envs.wrappers.wrapper import Wrapper, chain
+
+WRAPPERS: dict[str, Callable[..., Wrapper]] = {
+    factory.__name__: factory
+    for factory in (
+        clip_action,
+        frame_stack,
+        normalize_obs,
+        one_hot_obs,
+        rescale_action,
+        scale_reward,
+        sticky_actions,
+    )
+}
+
+
+def parse(names: str, **options: Any) -> Wrapper:
+    """The chain of wrappers named in `names`, joined by `+`, the first nearest to the environment.
+
+    Args:
+      names: such as `"normalize_obs+scale_reward"`; `""` gives the chain that changes nothing.
+      options: `NAME.OPTION` to value, such as `{"frame_stack.k": 4}`.
+
+    Raises:
+      UsageError: at an unknown wrapper or option, an option of a wrapper that is not in `names`, a value out of range.
+    """
+    wanted = [name.strip() for name in names.split("+")] if names.strip() else []
+    for name in wanted:
+        if name not in WRAPPERS:
+            raise UsageError(f"There is no wrapper {name!r}: {nearest(name, WRAPPERS)}")
+    known = {f"{name}.{option}" for name in wanted for option in inspect.signature(WRAPPERS[name]).parameters}
+    for key in options:
+        if key not in known:
+            raise UsageError(f"The wrappers {names!r} have no option {key!r}: {nearest(key, known)}")
+
+    def made(name: str) -> Wrapper:
+        prefix = f"{name}."
+        return WRAPPERS[name](**{k.removeprefix(prefix): v for k, v in options.items() if k.startswith(prefix)})
+
+    return chain(*map(made, wanted))

@@ -1,0 +1,10 @@
+"""Export a trained policy: `python scripts/export.py --help` tells how."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # works without installation, and from anywhere
+    from agents.commands import main
+
+    sys.exit(main(["export", *sys.argv[1:]]))

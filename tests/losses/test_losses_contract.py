@@ -1,0 +1,130 @@
+"""What every public loss owes: one row per function, so that a new one cannot come without it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import losses
+
+RNG = np.random.default_rng(0)
+T, A = 5, 3
+
+
+def sequence():
+    return jnp.asarray(RNG.uniform(0.1, 0.9, T), jnp.float32)
+
+
+def vectors():
+    return jnp.asarray(RNG.normal(size=(T, A)), jnp.float32)
+
+
+TRAINED = {  # name: (arguments, positions of those that the gradient flows into)
+    "bebold_bonus": ((sequence(), sequence(), jnp.ones(T, bool)), ()),
+    "categorical_entropy": ((vectors(),), (0,)),
+    "categorical_kl": ((vectors(), vectors()), (0, 1)),
+    "clipped_surrogate": ((sequence(), sequence(), 0.2), (0,)),
+    "clipped_value": ((sequence(), sequence(), sequence(), 0.2), (0,)),
+    "discounted_returns": ((sequence(), sequence(), 0.5), ()),
+    "entropy_loss": ((sequence(),), (0,)),
+    "gae": ((sequence(), sequence(), sequence(), sequence(), sequence()), ()),
+    "huber_value": ((sequence(), sequence(), 0.2), (0,)),
+    "lambda_returns": ((sequence(), sequence(), sequence(), sequence()), ()),
+    "n_step_returns": ((sequence(), sequence(), sequence(), sequence(), 2), ()),
+    "policy_gradient": ((sequence(), sequence()), (0,)),
+    "rnd_loss": ((vectors(), vectors()), (0,)),
+    "rnd_novelty": ((vectors(), vectors()), ()),
+    "squared_value": ((sequence(), sequence()), (0,)),
+    "vtrace": ((sequence(), sequence(), sequence(), sequence(), sequence(), sequence()), ()),
+}
+
+every_loss = pytest.mark.parametrize("name", TRAINED)
+
+
+def floats(args):
+    """Positions of the float arrays among `args`."""
+    return [i for i, arg in enumerate(args) if jnp.ndim(arg) and jnp.issubdtype(arg.dtype, jnp.floating)]
+
+
+def replaced(args, position, value):
+    return (*args[:position], value, *args[position + 1 :])
+
+
+def total(name, args):
+    return sum(leaf.sum() for leaf in jax.tree.leaves(getattr(losses, name)(*args)))
+
+
+def test_every_public_function_has_its_row():
+    assert set(TRAINED) == set(losses.__all__) - {"VTrace"}
+
+
+@every_loss
+def test_gradients_flow_exactly_where_documented(name):
+    args, trained = TRAINED[name]
+    for position in floats(args):
+        slope = jax.grad(lambda x, position=position: total(name, replaced(args, position, x)))(args[position])
+        assert np.isfinite(slope).all()
+        assert bool(jnp.any(slope != 0)) == (position in trained)
+
+
+@every_loss
+def test_one_result_per_step(name):
+    args, _ = TRAINED[name]
+    for leaf in jax.tree.leaves(getattr(losses, name)(*args)):
+        assert leaf.shape == (T,)
+        assert leaf.dtype == jnp.float32
+
+
+@every_loss
+def test_low_precision_stays_low(name):
+    args, _ = TRAINED[name]
+    half = tuple(arg.astype(jnp.bfloat16) if i in floats(args) else arg for i, arg in enumerate(args))
+    for leaf in jax.tree.leaves(getattr(losses, name)(*half)):
+        assert leaf.dtype == jnp.bfloat16
+
+
+@every_loss
+def test_wrong_ranks_shapes_and_dtypes_are_refused(name):
+    args, _ = TRAINED[name]
+    loss = getattr(losses, name)
+    for position in floats(args):
+        good = args[position]
+        wrong = [good.astype(jnp.int32), good[..., None, None]]
+        if len(floats(args)) > 1:
+            wrong += [good[:1], good[1:]]
+        for bad in wrong:
+            with pytest.raises(AssertionError):
+                loss(*replaced(args, position, bad))
+            with pytest.raises(AssertionError):  # and while tracing
+                jax.eval_shape(lambda x, position=position: loss(*replaced(args, position, x)), bad)
+
+
+@pytest.mark.parametrize("name", ["discounted_returns", "gae", "lambda_returns", "n_step_returns", "vtrace"])
+def test_recursions_run_over_a_sharded_batch(name):
+    args, _ = TRAINED[name]
+    batched = floats(args)
+
+    def over_batch(*columns):
+        full = list(args)
+        for position, column in zip(batched, columns, strict=True):
+            full[position] = column
+        return getattr(losses, name)(*full)
+
+    rows = [jnp.stack([args[position]] * 2) for position in batched]
+    mesh = Mesh(np.array(jax.devices()[:1]), ("batch",))
+    spec = PartitionSpec("batch")
+    sharded = jax.jit(jax.shard_map(jax.vmap(over_batch), mesh=mesh, in_specs=spec, out_specs=spec))(*rows)
+    jax.tree.map(
+        lambda got, expected: np.testing.assert_allclose(got[1], expected, rtol=1e-5),
+        sharded,
+        getattr(losses, name)(*args),
+    )
+
+
+def test_a_single_step_may_start_or_end_a_window():
+    # A window of one step is its own end: r + g v - v_tm1 = 1 + 0.5 * 4 - 2.
+    one = [jnp.array([x], jnp.float32) for x in (2, 4, 1, 0.5)]
+    np.testing.assert_allclose(losses.gae(*one, 1.0), [1])
+    np.testing.assert_allclose(losses.vtrace(*one, jnp.ones(1), 1.0).advantage, [1])
+    np.testing.assert_allclose(losses.n_step_returns(*one[1:], 1.0, n=3), [3])
