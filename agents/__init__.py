@@ -32,7 +32,8 @@ def make(name: str, spec: "EnvSpec", *, preset: str | None = None, **options: An
       UsageError: for an unknown name or option, a value out of range, or an environment that cannot give what the
         agent needs.
     """
-    from agents import presets, registry
+    import agents.presets as presets
+    import agents.registry as registry
 
     if preset:
         options = {**presets.find(name, preset, spec.id), **options}

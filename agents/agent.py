@@ -1,4 +1,4 @@
-"""The contract of an agent: `Agent`, its `State`, what feeds it (`Unroll`, `Replay`, `Whole`) and what it lends (`Host`).
+"""The contract of an agent: `Agent`, its `State`, what feeds it (`Unroll`, `Replay`, `Whole`), what it lends (`Host`).
 
 An agent is a NamedTuple of pure functions made by a factory with keyword arguments. It knows no loop: the loops in
 `agents/training/` call `act` at every environment step and `update` once per batch, and own buffers, keys and time.
@@ -25,7 +25,7 @@ class State(NamedTuple):
       auxiliaries: name to the state of each auxiliary.
       knobs: flat dict of float32 scalars that `update` reads as traced values; written between updates.
       acting: the parameters to act with, or None where these are `params` (an average or a mask sets it).
-      count: int32, updates made so far.
+      updates: int32, updates made so far.
     """
 
     params: PyTree
@@ -34,7 +34,7 @@ class State(NamedTuple):
     auxiliaries: dict[str, PyTree]
     knobs: dict[str, jax.Array]
     acting: PyTree | None
-    count: jax.Array
+    updates: jax.Array
 
 
 class Rollout(NamedTuple):
@@ -91,7 +91,7 @@ class Sample(NamedTuple):
     """Records out of a buffer: a `Rollout` of single steps `[n, ...]`, where they lay, and their weights `[n]`."""
 
     steps: Rollout
-    index: jax.Array
+    places: jax.Array
     weight: jax.Array
 
 

@@ -98,7 +98,9 @@ def _words(kind: Any) -> list[str]:
         case typing.Union | types.UnionType:
             return [word for part in arguments for word in _words(part)]
         case builtins.tuple:
-            many = {int: "whole numbers", float: "numbers", str: "words"}.get(arguments[0], "values")
+            kinds = {*arguments} - {...}
+            plural = {int: "whole numbers", float: "numbers", str: "words"}
+            many = plural.get(arguments[0], "values") if len(kinds) == 1 else "values"
             count = "" if ... in arguments else f"{len(arguments)} "
             return [f"{count}{many} separated by commas"]
     named = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "none"}

@@ -54,9 +54,9 @@ def loss(base: Base, state: State, reward: jax.Array, params: Any, key: jax.Arra
     ratio = jnp.exp(logp - rollout.extras["logp"])
     discount = knobs["discount"] * rollout.timestep.discount
     trace = config.trace * (1.0 - rollout.timestep.last)
-    corrected = jax.vmap(
-        partial(losses.vtrace, clip_rho=config.clip_rho, clip_c=config.clip_c), in_axes=1, out_axes=1
-    )(outputs.value, value_t, reward, discount, ratio, trace)
+    corrected = jax.vmap(partial(losses.vtrace, clip_rho=config.clip_rho, clip_c=config.clip_c), in_axes=1, out_axes=1)(
+        outputs.value, value_t, reward, discount, ratio, trace
+    )
 
     over_time = lambda x: x.sum(0).mean()  # noqa: E731
     per_step = lambda f, *xs: jax.vmap(f, in_axes=1, out_axes=1)(*xs)  # noqa: E731
@@ -96,7 +96,7 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
         host,
     )
     state = state._replace(
-        params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, count=state.count + 1
+        params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, updates=state.updates + 1
     )
     return hooks.after(base.pipeline, after_key, state, onpolicy.host(base, state)), metrics | found
 

@@ -14,6 +14,7 @@ import optax
 
 from agents import parts
 from agents.agent import Agent, Feed, Host, Outputs, Rollout, State, acting_params
+from agents.auxiliary import needs
 from agents.auxiliary import pipeline as hooks
 from agents.auxiliary.pipeline import Pipeline
 from agents.config import require
@@ -87,10 +88,10 @@ class Config:
 
 
 class Base(NamedTuple):
-    """The parts that PPO and IMPALA are built around: a network, its optimiser, and the auxiliaries."""
+    """What PPO and IMPALA are built around: their config, a network, its optimiser, and the auxiliaries."""
 
     spec: EnvSpec
-    config: Config
+    config: Any
     network: Any
     optimizer: optax.GradientTransformation
     pipeline: Pipeline
@@ -138,7 +139,13 @@ def forward(base: Base, params: PyTree, variables: PyTree, obs, carry, first, *,
     `carries` is the memory after every step, `[T, B, ...]`.
     """
     (dist, value, features, carry, carries), sown = base.network.apply(
-        {"params": params, **variables}, obs, carry, first, train=train, rngs=rngs, mutable=["losses", "metrics", "taps"]
+        {"params": params, **variables},
+        obs,
+        carry,
+        first,
+        train=train,
+        rngs=rngs,
+        mutable=["losses", "metrics", "taps"],
     )
     extra = {path[-2].key: leaf for path, leaf in leaves(sown.get("losses", {}))}
     taps = {path[-2].key: leaf for path, leaf in leaves(sown.get("taps", {}))}
@@ -178,7 +185,7 @@ def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
         auxiliaries={},
         knobs={name: jnp.asarray(value, jnp.float32) for name, value in knobs.items()},
         acting=None,
-        count=jnp.zeros((), jnp.int32),
+        updates=jnp.zeros((), jnp.int32),
     )
     return state._replace(auxiliaries=hooks.init(base.pipeline, aux_key, host(base, state)))
 
@@ -228,7 +235,7 @@ def act(base: Base, key: jax.Array, state: State, carry: PyTree, timestep: TimeS
 
 def taken(rollout: Rollout) -> jax.Array:
     """The actions as they were sampled, `[T, B, ...]`."""
-    return rollout.extras.get("sampled", rollout.action)
+    return rollout.extras["sampled"] if "sampled" in rollout.extras else rollout.action
 
 
 # ---------------------------------------------------------------------------------------------- VALUES OF AN UNROLL
@@ -279,7 +286,7 @@ def reward(base: Base, rollout: Rollout, bonus: jax.Array | None) -> jax.Array:
     """What the agent learns from: reward plus weighted bonuses `[T, B]`, the sum clipped where asked."""
     total = rollout.timestep.reward if bonus is None else rollout.timestep.reward + bonus
     clip = base.config.reward_clip
-    return jnp.clip(total, -clip, clip) if clip else total
+    return jnp.clip(total, -clip, clip) if clip else jnp.asarray(total)
 
 
 def annealed(base: Base, state: State) -> State:
@@ -294,7 +301,12 @@ def annealed(base: Base, state: State) -> State:
 
 
 def agent(name: str, base: Base, update: Callable, feed: Feed) -> Agent:
-    """The contract's functions around the parts and one update."""
+    """The contract's functions around the parts and one update.
+
+    Raises:
+      UsageError: where an auxiliary needs what this agent or its environment cannot give.
+    """
+    needs.check(base.pipeline, name, feed, lends=("per_example", "taps:features"))
     return Agent(
         name=name,
         config=base.resolved,

@@ -15,6 +15,7 @@ from agents.config import require
 from agents.onpolicy import Base
 from agents.training import gradient
 from envs.contract import EnvSpec
+from envs.errors import UsageError
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
 
@@ -109,18 +110,18 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     if not jax.tree.leaves(rollout.carry) and "sequences" not in pipeline.needs:
         batch = flatten(batch)
     size = batch.advantage.shape[1]
+    if size < config.minibatches:
+        raise UsageError(f"{size} environments do not split into {config.minibatches} minibatches: take fewer.")
 
     def minibatch(trained, inputs):
         key, index = inputs
-        part = jax.tree.map(lambda leaf: leaf[:, index], batch._replace(rollout=None))
-        part = part._replace(rollout=rows(batch.rollout, index))
         return gradient.step(
             partial(loss, base, state),
             base.optimizer,
             pipeline,
             key,
             trained,
-            part,
+            part_of(batch, index),
             host,
             rollout=lambda part: part.rollout,
             records=records,
@@ -136,20 +137,24 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     trained, found = jax.lax.scan(epoch, trained, jax.random.split(pass_key, config.epochs))
     metrics.update(gradient.over_steps(found))
     state = state._replace(
-        params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, count=state.count + 1
+        params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, updates=state.updates + 1
     )
     return hooks.after(pipeline, after_key, state, onpolicy.host(base, state)), metrics
 
 
-def rows(rollout: Rollout, index: jax.Array) -> Rollout:
-    """The same unroll of fewer environments."""
+def part_of(batch: Batch, index: jax.Array) -> Batch:
+    """The same batch of the environments in `index`."""
     at = lambda axis: lambda leaf: jnp.take(leaf, index, axis=axis)  # noqa: E731
-    return Rollout(
-        carry=jax.tree.map(at(0), rollout.carry),
-        start=jax.tree.map(at(0), rollout.start),
-        action=jax.tree.map(at(1), rollout.action),
-        extras=jax.tree.map(at(1), rollout.extras),
-        timestep=jax.tree.map(at(1), rollout.timestep),
+    rollout = batch.rollout
+    return Batch(
+        Rollout(
+            carry=jax.tree.map(at(0), rollout.carry),
+            start=jax.tree.map(at(0), rollout.start),
+            action=jax.tree.map(at(1), rollout.action),
+            extras=jax.tree.map(at(1), rollout.extras),
+            timestep=jax.tree.map(at(1), rollout.timestep),
+        ),
+        *(leaf[:, index] for leaf in (batch.advantage, batch.target, batch.value)),
     )
 
 
@@ -169,12 +174,7 @@ def flatten(batch: Batch) -> Batch:
 
 def records(batch: Batch) -> Batch:
     """Every environment's unroll (every step, without memory) as a batch of its own, stacked on a leading axis."""
-    index = jnp.arange(batch.advantage.shape[1])[:, None]
-    return jax.vmap(
-        lambda i: jax.tree.map(lambda leaf: leaf[:, i], batch._replace(rollout=None))._replace(
-            rollout=rows(batch.rollout, i)
-        )
-    )(index)
+    return jax.vmap(lambda index: part_of(batch, index))(jnp.arange(batch.advantage.shape[1])[:, None])
 
 
 # ---------------------------------------------------------------------------------------------------------- MAKE

@@ -122,7 +122,7 @@ class HostEnv(NamedTuple):
       n: number of environments in the batch.
       reset: `() -> TimeStep`, the first one; called once, before any step.
       step: `(actions [n, ...]) -> TimeStep`; ended episodes are already reset in `obs`.
-      save: `() -> dict of arrays`: per environment its seed, the number of resets and the actions of the current episode.
+      save: `() -> dict of arrays`: per environment its seed, the number of resets and the episode's actions.
       restore: `(arrays) -> TimeStep`, on a fresh engine made with the same arguments: replays what `save` recorded and
         returns the last TimeStep again (its reward, discount and last are those of the replayed last step).
       close: `() -> None`.
@@ -144,7 +144,7 @@ class HostMaker(NamedTuple):
 
     Attributes:
       spec: its `EnvSpec`.
-      backend: `"host"` or `"reference"`.
+      backend: the name of the engine behind it, such as `"host"` or `"reference"`.
       options: the keyword arguments it was made with, recorded in results.
       open: `(seed, n, render=False) -> HostEnv`; environment `i` is seeded from `(seed, i)`. Raises `UsageError` where
         `render` is asked of an engine that cannot draw.

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import optax
 
-# What an auxiliary may ask for in `needs`; `taps:NAME` asks the encoder to sow features under that name.
+# What an auxiliary may ask for in `needs`; `taps:NAME` asks the encoder to sow features under that name. `needs.py`
+# says how each is checked.
 NEEDS = {
     "unroll": "an agent that learns from unrolls",
     "sequences": "sequences of consecutive steps",

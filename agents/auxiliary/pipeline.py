@@ -56,10 +56,7 @@ def remember(pipeline: Pipeline, n: int) -> dict[str, PyTree]:
 
 def restart(timestep: TimeStep) -> TimeStep:
     """The first TimeStep of the episode that begins with `timestep.obs`, as its `observe` hooks must see it."""
-    extras = {
-        name: timestep.extras[name.removeprefix("next_")] if name.removeprefix("next_") in timestep.extras else value
-        for name, value in timestep.extras.items()
-    }
+    extras = {name: timestep.extras.get(name.removeprefix("next_"), value) for name, value in timestep.extras.items()}
     return TimeStep(
         obs=timestep.obs,
         reward=jnp.zeros_like(timestep.reward),
@@ -159,7 +156,7 @@ def move_own(pipeline: Pipeline, states: dict[str, PyTree], gradients: dict[str,
 
 
 def after(pipeline: Pipeline, key: jax.Array, state: State, host: Host) -> State:
-    """Runs the `after` hooks whose turn it is; `state.count` already counts the update just made."""
+    """Runs the `after` hooks whose turn it is; `state.updates` already counts the update just made."""
     for member in pipeline.members:
         if member.after is None:
             continue
@@ -168,7 +165,11 @@ def after(pipeline: Pipeline, key: jax.Array, state: State, host: Host) -> State
             own, moved = member.after(own_key(key, member.name), state.auxiliaries[member.name], state, host)
             return moved._replace(auxiliaries={**moved.auxiliaries, member.name: own})
 
-        state = due(state) if member.every == 1 else jax.lax.cond(state.count % member.every == 0, due, lambda s: s, state)
+        state = (
+            due(state)
+            if member.every == 1
+            else jax.lax.cond(state.updates % member.every == 0, due, lambda s: s, state)
+        )
     return state
 
 
@@ -179,4 +180,3 @@ def view(member: Auxiliary, batch):
     prefix = f"{member.name}/"
     own = {name.removeprefix(prefix): value for name, value in batch.extras.items() if name.startswith(prefix)}
     return batch._replace(extras={**batch.extras, **own})
-

@@ -51,13 +51,14 @@ def curves(
       smooth: points averaged around each point.
 
     Raises:
-      UsageError: for an ending that cannot be written, or curves of one group that do not overlap.
+      UsageError: for an ending or a place that cannot be written, or curves of one group that do not overlap.
     """
+    from matplotlib.backend_bases import FigureCanvasBase
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    endings = figure.canvas.get_supported_filetypes() if hasattr(figure.canvas, "get_supported_filetypes") else {}
+    endings = FigureCanvasBase.get_supported_filetypes()
     path = Path(out)
     if path.suffix.removeprefix(".") not in endings:
         raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
@@ -74,12 +75,16 @@ def curves(
     axes.set_ylabel(y_label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0)
+    axes.set_xlim(left=min(0, *(drawn.x[0] for _, drawn in bands)))
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     _label(axes, bands)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
     return path
 
 

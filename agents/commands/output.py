@@ -8,7 +8,7 @@ from typing import Any
 
 
 def emit(result: Mapping[str, Any]) -> None:
-    """Prints a result as one line of JSON; NaN and infinities, which JSON lacks, become `"nan"`, `"inf"` and `"-inf"`."""
+    """Prints a result as one line of JSON; what JSON lacks becomes `"nan"`, `"inf"` and `"-inf"`."""
     print(json.dumps(_finite(result), allow_nan=False), flush=True)
 
 

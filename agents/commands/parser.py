@@ -75,8 +75,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: Sequence[str], words: str = "", least: int = 1, most: int | None = None) -> dict[str, Any]:
         """What was given, by name; `json` is always there, and `words` are those that belong to no option.
 
-        `words` says what they are, in a phrase such as "the folder of a run" (if empty, there must be none); `least` and
-        `most` say how many.
+        `words` says what they are, in a phrase such as "the folder of a run" (if empty, there must be none); `least`
+        and `most` say how many.
 
         Raises:
           UsageError: for an unknown option, a missing value, or a word too many or too few.
@@ -88,9 +88,7 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"{self.prog} has no option {name}: {nearest(name, self._flags())}")
         most = most if words else 0
         if most is not None and len(alone) > most:
-            raise UsageError(
-                f"{self.prog} does not know what to do with {alone[most]!r}: options begin with two dashes."
-            )
+            raise UsageError(f"{self.prog} cannot use the word {alone[most]!r}: options begin with two dashes.")
         if words and len(alone) < least:
             raise UsageError(f"{self.prog} needs {words}.")
         return {**vars(found), "words": alone}

@@ -75,19 +75,15 @@ def run(argv: Sequence[str]) -> None:
 
 
 def labels(folders: Sequence[str]) -> dict[str, Path]:
-    """A label for every folder: its last part, and as many before it as tell it from the others."""
-    paths = [Path(folder) for folder in dict.fromkeys(folders)]
-
-    def tail(path: Path, parts: int) -> str:
-        return "/".join(path.absolute().parts[-parts:])
-
+    """A label for every folder: its last part, and as many before it as tell it from the others or a seed's run."""
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     found = {}
     for path in paths:
-        deepest = len(path.absolute().parts)
-        parts = next(
-            (n for n in range(1, deepest) if sum(tail(other, n) == tail(path, n) for other in paths) == 1), deepest
-        )
-        found[tail(path, parts)] = path
+        least = 2 if path.name.startswith("seed-") else 1
+        tails = ["/".join(path.parts[-n:]) for n in range(least, len(path.parts))]
+        others = [str(other) for other in paths if other != path]
+        alone = (tail for tail in tails if not any(other.endswith(f"/{tail}") for other in others))
+        found[next(alone, str(path))] = path
     return found
 
 

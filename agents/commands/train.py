@@ -137,7 +137,7 @@ def _options(pieces: Pieces, found: dict[str, Any]) -> dict[str, Any]:
     merged = {**pieces.preset, **{name: value for name, value in found.items() if name not in _shared(pieces.config)}}
     options: dict[str, Any] = {}
     for prefix, config in {"": pieces.config, **pieces.parts}.items():
-        made = configured(config, merged, prefix)
+        made: Any = configured(config, merged, prefix)
         given = [field.name for field in fields(config) if prefix + field.name in merged]
         options |= {prefix + name: getattr(made, name) for name in given}
     return options

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from agents.agent import Agent, Rollout, State
 from envs.contract import EnvSpec, PyTree, TimeStep
-from envs.wrappers import Wrapper, WrapperState
+from envs.wrappers import Chain, WrapperState
 
 
 class Acting(NamedTuple):
@@ -32,7 +32,7 @@ class Acting(NamedTuple):
     extras: dict[str, Any]
 
 
-def begin(agent: Agent, wrapper: Wrapper, spec: EnvSpec, state: State, key: jax.Array, raw: TimeStep) -> Acting:
+def begin(agent: Agent, wrapper: Chain, spec: EnvSpec, state: State, key: jax.Array, raw: TimeStep) -> Acting:
     """The first decision, on the TimeStep that the environments' reset gave. `spec` is the environment's own."""
     n = raw.last.shape[0]
     return decide(agent, wrapper, False, key, state, agent.begin(state, n), wrapper.init(spec, n), raw)
@@ -40,7 +40,7 @@ def begin(agent: Agent, wrapper: Wrapper, spec: EnvSpec, state: State, key: jax.
 
 def decide(
     agent: Agent,
-    wrapper: Wrapper,
+    wrapper: Chain,
     evaluate: bool,
     key: jax.Array,
     state: State,

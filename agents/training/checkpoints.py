@@ -8,6 +8,7 @@ A file holds arrays and text only, so loading never runs code from it. Its heade
 what it was; and `sha256`, the digest of the whole file with the digest's own 64 characters set to zero.
 """
 
+import ast
 import hashlib
 import json
 import logging
@@ -101,8 +102,9 @@ def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, 
     """Reads `(tree, meta)`; `like` gives the tree's structure and says what every leaf must be.
 
     A leaf of `like` is an array or scalar of the same shape and dtype as the saved one, or a `jax.ShapeDtypeStruct`;
-    `...` takes an array of any shape and dtype. Where `like` holds a JAX array or a struct with a sharding the leaf is
-    placed as that is; where it holds a NumPy array the leaf is one too; otherwise it comes back as it was saved.
+    `...` takes an array of any shape and dtype, and `dict` a flat dictionary of such arrays under any names. Where
+    `like` holds a JAX array or a struct with a sharding the leaf is placed as that is; where it holds a NumPy array the
+    leaf is one too; otherwise it comes back as it was saved.
 
     Raises:
       UsageError: if the file cannot be read, is not a checkpoint or is damaged, and at the first leaf that is missing,
@@ -247,6 +249,9 @@ def _seal(file: BinaryIO) -> tuple[int, str, str]:
 
 def _fill(file: _File, prefix: str, like: PyTree) -> PyTree:
     """The tree `like` with the file's leaves below `prefix` in place of its own."""
+    like = jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: _names(file, prefix + jax.tree_util.keystr(keys)) if leaf is dict else leaf, like
+    )
     paths, structure = jax.tree_util.tree_flatten_with_path(like)
     templates = {prefix + jax.tree_util.keystr(keys): template for keys, template in paths}
     filled = []
@@ -267,6 +272,11 @@ def _fill(file: _File, prefix: str, like: PyTree) -> PyTree:
                 f"{file.path} holds {name!r}, which has no place here: it was saved with another configuration."
             )
     return jax.tree_util.tree_unflatten(structure, filled)
+
+
+def _names(file: _File, path: str) -> dict[str, Any]:
+    """The template of a flat dictionary whose names only the file knows."""
+    return {ast.literal_eval(name[len(path) + 1 : -1]): ... for name in _below(file.leaves, path)}
 
 
 def _below(names: dict[str, Leaf], prefix: str) -> Iterator[str]:

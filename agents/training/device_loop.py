@@ -1,5 +1,4 @@
-"""The device loop: environments, acting, auxiliaries and the update in one jitted function, seeds side by side by `vmap`."""
-
+"""The device loop: environments, acting, auxiliaries and update in one jitted function, many seeds by `vmap`."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,13 @@ from agents.training import actor, learner
 from agents.training.actor import Acting
 from agents.training.loop import Loop, Report
 from envs.contract import Env, PyTree
-from envs.wrappers import Wrapper
+from envs.wrappers import Chain
 
 
 class DeviceLoop(Loop):
     """One agent on a batch of device environments, for several seeds at once."""
 
-    def __init__(self, agent: Agent, env: Env, wrapper: Wrapper, *, n: int, seeds: tuple[int, ...]):
+    def __init__(self, agent: Agent, env: Env, wrapper: Chain, *, n: int, seeds: tuple[int, ...]):
         self.spec = spec = wrapper.spec(env.spec)
         self.seeds = seeds
         length = agent.feed.length
@@ -69,18 +68,14 @@ class DeviceLoop(Loop):
         self._start = jax.jit(jax.vmap(start, in_axes=(0, None)))
         self._advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
 
-    @property
-    def learner(self) -> learner.Learner:
-        """The learner's present state, a leading axis of seeds on every leaf."""
-        return self._tree["learner"]
-
     def start(self, params: PyTree | None = None) -> None:
         """Begins fresh runs, with `params` instead of fresh ones if given."""
-        self._tree = self._start(np.asarray(self.seeds, np.uint32), params)
+        self._keep(self._start(np.asarray(self.seeds, np.uint32), params))
 
     def advance(self, progress: float) -> Report:
         """One update of every seed."""
-        self._tree, metrics = self._advance(self._tree, np.float32(progress))
+        tree, metrics = self._advance(self._tree, np.float32(progress))
+        self._keep(tree)
         metrics = jax.device_get(metrics)
         self.updates += 1
         each = [{name: value[index] for name, value in metrics.items()} for index in range(len(self.seeds))]
@@ -96,7 +91,7 @@ class DeviceLoop(Loop):
 
     def restore(self, trees: list[PyTree]) -> None:
         """Takes the runs up where their trees left them."""
-        self._tree = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
+        self._keep(jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees))
         self.updates = int(self._tree["updates"][0])
 
     def wrapper_state(self, index: int = 0) -> PyTree:
@@ -105,6 +100,9 @@ class DeviceLoop(Loop):
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _keep(self, tree: PyTree) -> None:
+        self._tree, self.learner = tree, tree["learner"]
 
 
 def _without_axis(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

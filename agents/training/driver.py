@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import numpy as np
 
 from agents.agent import Agent
 from agents.training import checkpoints, gradient, saved
@@ -69,7 +68,7 @@ class Driver:
         every = config.checkpoint_every or config.steps / 20
         self._checkpoint_every = max(1, round(every / loop.steps_per_update))
         self._eval_every = max(1, round(config.eval_every / loop.steps_per_update)) if config.eval_every else 0
-        self._notes = [{"metrics": 0, "best": None, "skipped": 0} for _ in folders]
+        self._notes: list[dict[str, Any]] = [{"metrics": 0, "best": None, "skipped": 0} for _ in folders]
         self._began = time.monotonic()
 
     def run(self) -> list[dict[str, Any]]:

@@ -9,11 +9,10 @@ import numpy as np
 
 import envs
 from agents.agent import Agent, State
-from agents.training import actor
 from agents.training.statistics import summary
 from envs.contract import Env, HostEnv, HostMaker, TimeStep
 from envs.errors import UsageError
-from envs.wrappers import Wrapper, WrapperState
+from envs.wrappers import Chain, WrapperState
 
 
 class Scores(NamedTuple):
@@ -44,7 +43,7 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
 class Evaluator:
     """Evaluates states of one agent in one environment; compiles once, opens a fresh engine for every evaluation."""
 
-    def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Wrapper, *, episodes: int, greedy: bool = True):
+    def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Chain, *, episodes: int, greedy: bool = True):
         self._maker = env if isinstance(env, HostMaker) else host_view(env)
         self._agent, self._wrapper = agent, wrapper
         self._episodes, self._n = episodes, min(episodes, 64)
@@ -95,8 +94,8 @@ class Evaluator:
             step += 1
         # Round by round, so that the first `episodes` are spread over all places.
         flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]
-        returns, lengths, success = (np.asarray(column) for column in zip(*flat, strict=True))
-        return Scores(returns, lengths, success if reports_success else None)
+        returns, lengths, successes = (np.asarray(column) for column in zip(*flat, strict=True))
+        return Scores(returns, lengths, successes if reports_success else None)
 
 
 def host_view(env: Env) -> HostMaker:
@@ -166,7 +165,9 @@ def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps
     """Draws `episodes` episodes of a saved run into an animated picture, on the backend that can draw."""
     import imageio.v3 as imageio
 
-    env = envs.make(saved.env.spec.id, backend="reference", **saved.env.options) if saved.drawable else saved.env
+    id = saved.env.spec.id
+    backends = next((listing.backends for listing in envs.ids() if listing.name == id), ())
+    env = envs.make(id, backend="reference", **saved.env.options) if "reference" in backends else saved.env
     frames: list[np.ndarray] = []
 
     def watch(engine: HostEnv, step: int) -> None:
@@ -181,5 +182,3 @@ def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps
     path.parent.mkdir(parents=True, exist_ok=True)
     imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
     return str(path)
-
-

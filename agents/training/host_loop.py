@@ -18,13 +18,13 @@ from agents.training import actor, learner
 from agents.training.actor import Acting
 from agents.training.loop import Loop, Report
 from envs.contract import EnvSpec, HostMaker, PyTree, TimeStep
-from envs.wrappers import Wrapper
+from envs.wrappers import Chain
 
 
 class HostLoop(Loop):
     """One agent on a batch of host environments."""
 
-    def __init__(self, agent: Agent, maker: HostMaker, wrapper: Wrapper, *, n: int, seed: int):
+    def __init__(self, agent: Agent, maker: HostMaker, wrapper: Chain, *, n: int, seed: int):
         self.spec = wrapper.spec(maker.spec)
         self.steps_per_update = n * agent.feed.length
         self.seeds = (seed,)
@@ -35,7 +35,7 @@ class HostLoop(Loop):
         self._init_key = init_key
 
         def first(key, raw):
-            wrapped, timestep = wrapper.timestep(wrapper.init(maker.spec, n), raw, False)
+            _, timestep = wrapper.timestep(wrapper.init(maker.spec, n), raw, False)
             return learner.init(agent, key, self.spec, timestep, n)
 
         def decide(key, step, state, carry, wrapped, raw):
@@ -94,9 +94,10 @@ class HostLoop(Loop):
         moved = jax.eval_shape(self._first, self._init_key, raw)
         acting = jax.eval_shape(self._begin, moved.state, self._act_key, raw)
         long = lambda leaf: jax.ShapeDtypeStruct((self._length, *leaf.shape), leaf.dtype)  # noqa: E731
-        pending = Rollout(acting.before, acting.timestep, *jax.tree.map(long, (acting.action, acting.extras, acting.timestep)))
-        engine = dict.fromkeys(self._env.save(), ...)
-        return {"learner": moved, "acting": acting, "pending": pending, "engine": engine, "updates": 0}
+        pending = Rollout(
+            acting.before, acting.timestep, *jax.tree.map(long, (acting.action, acting.extras, acting.timestep))
+        )
+        return {"learner": moved, "acting": acting, "pending": pending, "engine": dict, "updates": 0}
 
     def restore(self, trees: list[PyTree]) -> None:
         """Takes the run up where `tree` left it, on a fresh engine."""
@@ -116,7 +117,9 @@ class HostLoop(Loop):
 
     def _update(self, update: int, moved: learner.Learner, rollout: Rollout, progress: np.float32) -> tuple[Any, ...]:
         began = time.perf_counter()
-        moved, metrics = jax.block_until_ready(self._learn(self._learn_key, np.uint32(update), moved, rollout, progress))
+        moved, metrics = jax.block_until_ready(
+            self._learn(self._learn_key, np.uint32(update), moved, rollout, progress)
+        )
         return moved, metrics, time.perf_counter() - began
 
     def _collect(self, state) -> Rollout:

@@ -60,9 +60,7 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
 def _record(agent: Agent, state: State, first: TimeStep, seen: PyTree) -> Rollout:
     """One step as a buffer holds it, made of zeros."""
     n = first.last.shape[0]
-    action, _, extras = jax.eval_shape(
-        lambda: agent.act(jax.random.key(0), state, agent.begin(state, n), first, False)
-    )
+    action, _, extras = jax.eval_shape(lambda: agent.act(jax.random.key(0), state, agent.begin(state, n), first, False))
     return jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), Rollout((), first, action, {**extras, **seen}, first)
     )
@@ -96,21 +94,25 @@ def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
     """Averages over the latest episodes, NaN before the first has ended."""
     ring = episodes.returns.shape[0]
     known = jnp.arange(ring) < episodes.ended
-    share = known / known.sum()  # 0 / 0 before the first end: NaN, which is what is known
+    # Not 0 / 0: under jit, XLA simplifies that to 0.
+    mean = lambda values: jnp.where(known.any(), (known * values).sum() / known.sum(), jnp.nan)  # noqa: E731
     found = {
         "episodes": episodes.ended,
-        "episode_return": (share * episodes.returns).sum(),
-        "episode_length": (share * episodes.lengths).sum(),
+        "episode_return": mean(episodes.returns),
+        "episode_length": mean(episodes.lengths),
     }
     if "success" in spec.extras:
-        found["success"] = (share * episodes.successes).sum()
+        found["success"] = mean(episodes.successes)
     return found
 
 
 def learn(
     agent: Agent, spec: EnvSpec, key: jax.Array, learner: Learner, rollout: Rollout, progress: jax.Array
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """What the agent's feed makes of one unroll: one update, or none or several from a buffer. `progress` in `[0, 1]` is the share of the run that is done, for schedules."""
+    """What the agent's feed makes of one unroll: one update, or none or several from a buffer.
+
+    `progress` in `[0, 1]` is the share of the run that is done, for schedules.
+    """
     state = learner.state._replace(knobs={**learner.state.knobs, "progress": progress})
 
     def watch(carry, timestep):
@@ -143,7 +145,7 @@ def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout:
         state, metrics = agent.update(update_key, state, sample)
         metrics = dict(metrics)
         if "priority" in metrics:
-            buffer = feed.buffer.update(buffer, sample.index, metrics.pop("priority"))
+            buffer = feed.buffer.update(buffer, sample.places, metrics.pop("priority"))
         return (state, buffer), metrics
 
     def learn(carry):

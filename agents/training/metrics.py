@@ -8,6 +8,7 @@ there, so that its file is the uninterrupted run's.
 """
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Mapping
@@ -75,7 +76,8 @@ class Metrics:
         numbers = {name: float(value) for name, value in flat.items()}
         if self._board:
             for name, number in numbers.items():
-                self._board.add_scalar(name, number, global_step=int(step))
+                if math.isfinite(number):  # the board draws nothing else, and complains on stdout
+                    self._board.add_scalar(name, number, global_step=int(step))
         if self._tracker:
             self._tracker.log(numbers, step=int(step))
 

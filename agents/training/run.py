@@ -29,7 +29,7 @@ from agents.training.setup import prepare
 from envs import wrappers
 from envs.contract import Env, HostMaker
 from envs.errors import UsageError
-from envs.wrappers import Wrapper
+from envs.wrappers import Chain
 
 
 class Run(NamedTuple):
@@ -60,7 +60,9 @@ def train(agent: Agent, env: HostMaker | Env, **options: Any) -> Run:
     return start(agent, env, wrappers.parse(config.wrap), config)
 
 
-def train_command(agent: str, options: dict[str, object], train: TrainConfig, env_options: dict[str, object]) -> dict:
+def train_command(
+    agent: str, options: dict[str, Any], train: TrainConfig, env_options: dict[str, Any]
+) -> dict[str, Any]:
     """`auxin train`: builds agent and environment by name, trains, and returns the result as plain JSON."""
     prepare(train)
     env = envs.make(train.env, backend=train.backend or None, **env_options)
@@ -70,7 +72,7 @@ def train_command(agent: str, options: dict[str, object], train: TrainConfig, en
     return run.results[0] if len(run.results) == 1 else {"runs": list(run.results), "out": str(run.folder)}
 
 
-def start(agent: Agent, env: HostMaker | Env, wrapper: Wrapper, config: TrainConfig) -> Run:
+def start(agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfig) -> Run:
     """Runs every seed: one after the other on the host, side by side on the device."""
     out = Path(config.out or f"runs/{agent.name}-{env.spec.id}")
     seeds = tuple(config.seed + index for index in range(config.seeds))
@@ -102,9 +104,9 @@ def start(agent: Agent, env: HostMaker | Env, wrapper: Wrapper, config: TrainCon
     return Run(out, folders, tuple(results))
 
 
-def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Wrapper, config: TrainConfig) -> None:
+def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfig) -> None:
     """Makes the folder this run's own, or makes sure that it is."""
-    mine = {
+    mine: dict[str, Any] = {
         "agent": agent.name,
         "options": agent.config,
         "env": env.spec.id,

@@ -14,7 +14,7 @@ from agents.agent import Agent, State
 from agents.training import actor, checkpoints
 from envs.contract import Env, HostMaker, PyTree, TimeStep
 from envs.errors import UsageError, nearest
-from envs.wrappers import Wrapper, WrapperState, parse
+from envs.wrappers import Chain, WrapperState, parse
 
 CONFIG = "config.json"
 
@@ -26,7 +26,7 @@ class Saved(NamedTuple):
     step: int
     agent: Agent
     env: HostMaker | Env
-    wrapper: Wrapper
+    wrapper: Chain
     state: State
     wrapper_state: WrapperState
 
@@ -91,7 +91,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder / CONFIG} cannot be read as a run's configuration.") from error
 
 
-def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Wrapper) -> Saved:
+def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain) -> Saved:
     """Reads what acting needs out of one checkpoint of a run."""
     meta = checkpoints.read_meta(path)
     state, wrapped = shapes(agent, env, wrapper, meta["n"])
@@ -106,7 +106,7 @@ def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Wrapper) -> Sa
     )
 
 
-def shapes(agent: Agent, env: HostMaker | Env, wrapper: Wrapper, n: int) -> tuple[State, WrapperState]:
+def shapes(agent: Agent, env: HostMaker | Env, wrapper: Chain, n: int) -> tuple[State, WrapperState]:
     """The shapes of an agent's state and of its wrappers' state."""
     spec = wrapper.spec(env.spec)
     state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
@@ -116,8 +116,8 @@ def shapes(agent: Agent, env: HostMaker | Env, wrapper: Wrapper, n: int) -> tupl
 def load(run: str | Path, checkpoint: str = "best") -> Policy:
     """The trained policy of a run: `policy = agents.load("runs/rooms")`.
 
-        carry = policy.begin(1)
-        action, carry = policy(obs, carry)
+    carry = policy.begin(1)
+    action, carry = policy(obs, carry)
     """
     return policy(open_run(run, checkpoint))
 

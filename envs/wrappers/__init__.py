@@ -5,10 +5,11 @@ from envs.wrappers.observations import frame_stack, one_hot_obs
 from envs.wrappers.registry import WRAPPERS, parse
 from envs.wrappers.statistics import normalize_obs, scale_reward
 from envs.wrappers.time import action_repeat, time_limit
-from envs.wrappers.wrapper import Wrapper, WrapperState, chain
+from envs.wrappers.wrapper import Chain, Wrapper, WrapperState, chain
 
 __all__ = [
     "WRAPPERS",
+    "Chain",
     "Wrapper",
     "WrapperState",
     "action_repeat",

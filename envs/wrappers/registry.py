@@ -8,7 +8,7 @@ from envs.errors import UsageError, nearest
 from envs.wrappers.actions import clip_action, rescale_action, sticky_actions
 from envs.wrappers.observations import frame_stack, one_hot_obs
 from envs.wrappers.statistics import normalize_obs, scale_reward
-from envs.wrappers.wrapper import Wrapper, chain
+from envs.wrappers.wrapper import Chain, Wrapper, chain
 
 WRAPPERS: dict[str, Callable[..., Wrapper]] = {
     factory.__name__: factory
@@ -24,7 +24,7 @@ WRAPPERS: dict[str, Callable[..., Wrapper]] = {
 }
 
 
-def parse(names: str, **options: Any) -> Wrapper:
+def parse(names: str, **options: Any) -> Chain:
     """The chain of wrappers named in `names`, joined by `+`, the first nearest to the environment.
 
     Args:

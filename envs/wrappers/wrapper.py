@@ -43,12 +43,22 @@ class Wrapper(NamedTuple):
     timestep: Callable[[WrapperState, TimeStep, bool], tuple[WrapperState, TimeStep]] | None = None
 
 
+class Chain(NamedTuple):
+    """Wrappers as one, the hooks of a `Wrapper` all filled in: what loops work with."""
+
+    name: str
+    spec: Callable[[EnvSpec], EnvSpec]
+    init: Callable[[EnvSpec, int], WrapperState]
+    action: Callable[[jax.Array, WrapperState, PyTree], tuple[WrapperState, PyTree]]
+    timestep: Callable[[WrapperState, TimeStep, bool], tuple[WrapperState, TimeStep]]
+
+
 def lead(spec: EnvSpec, n: int) -> tuple[int, ...]:
     """The axes in front of every array of a batch: `(n,)`, or `(n, agents)` with several agents."""
     return (n,) if spec.agents == 1 else (n, spec.agents)
 
 
-def chain(*wrappers: Wrapper) -> Wrapper:
+def chain(*wrappers: Wrapper) -> Chain:
     """One wrapper out of several, the first nearest to the environment; no hook of the result is None."""
 
     def chained_spec(spec: EnvSpec) -> EnvSpec:
@@ -77,7 +87,7 @@ def chain(*wrappers: Wrapper) -> Wrapper:
                 states[index], timestep = wrapper.timestep(states[index], timestep, evaluate)
         return _join(states), timestep
 
-    return Wrapper("+".join(wrapper.name for wrapper in wrappers), chained_spec, init, action, timestep)
+    return Chain("+".join(wrapper.name for wrapper in wrappers), chained_spec, init, action, timestep)
 
 
 def _join(states: list[WrapperState]) -> WrapperState:

@@ -13,7 +13,7 @@ from envs.errors import UsageError
 
 KEY = jax.random.key(0)
 T, B, D, H = 7, 3, 4, 5
-RECURRENT = [("gru", 1), ("lstm", 1), ("gru", 2), ("lstm", 2)]
+RECURRENT = [("gru", 1), ("lstm", 2)]
 
 
 class _Jitted(NamedTuple):

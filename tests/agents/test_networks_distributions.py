@@ -31,15 +31,32 @@ def _squashed_oracle(mean: jax.Array, log_std: jax.Array) -> distrax.Distributio
     return distrax.Transformed(distrax.MultivariateNormalDiag(mean, jnp.exp(log_std)), distrax.Block(squash, 1))
 
 
+@jax.jit
+def _numbers(dist, other, action) -> dict[str, jax.Array]:
+    return {"log_prob": dist.log_prob(action), "entropy": dist.entropy(), "kl": dist.kl(other), "mode": dist.mode()}
+
+
+def _same(mine: dict[str, jax.Array], theirs: dict[str, jax.Array], tolerance: float = 1e-4) -> None:
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(mine[name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@jax.jit
+def _categorical_oracle(logits: jax.Array, others: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
+    oracle, other = distrax.Categorical(logits), distrax.Categorical(others)
+    return {
+        "log_prob": oracle.log_prob(action),
+        "entropy": oracle.entropy(),
+        "kl": oracle.kl_divergence(other),
+        "mode": oracle.mode(),
+    }
+
+
 def test_categorical_agrees_with_distrax():
     mine, theirs = Categorical(_random(1, 4, 5)), Categorical(_random(2, 4, 5))
-    oracle, other = distrax.Categorical(mine.logits), distrax.Categorical(theirs.logits)
     action = mine.sample(KEY)
     assert action.dtype == jnp.int32
-    np.testing.assert_allclose(mine.log_prob(action), oracle.log_prob(action), rtol=1e-5)
-    np.testing.assert_allclose(mine.entropy(), oracle.entropy(), rtol=1e-5)
-    np.testing.assert_allclose(mine.kl(theirs), oracle.kl_divergence(other), rtol=1e-4)
-    np.testing.assert_array_equal(mine.mode(), oracle.mode())
+    _same(_numbers(mine, theirs, action), _categorical_oracle(mine.logits, theirs.logits, action))
 
 
 def test_categorical_golden_numbers():
@@ -76,35 +93,32 @@ def test_masked_choices_are_never_taken_and_leave_everything_finite():
 
 
 def test_multicategorical_is_the_product_of_its_parts():
-    n = (2, 4, 3)
-    mine, theirs = MultiCategorical(_random(1, 6, 9), n), MultiCategorical(_random(2, 6, 9), n)
-    action = mine.sample(KEY)
-    assert action.shape == (6, 3)
-    assert action.dtype == jnp.int32
-    bounds = [(0, 2), (2, 6), (6, 9)]
-    oracles = [distrax.Categorical(mine.logits[:, a:b]) for a, b in bounds]
-    others = [distrax.Categorical(theirs.logits[:, a:b]) for a, b in bounds]
-    log_prob = sum(oracle.log_prob(action[:, i]) for i, oracle in enumerate(oracles))
-    np.testing.assert_allclose(mine.log_prob(action), log_prob, rtol=1e-5)
-    np.testing.assert_allclose(mine.entropy(), sum(oracle.entropy() for oracle in oracles), rtol=1e-5)
-    kl = sum(oracle.kl_divergence(other) for oracle, other in zip(oracles, others, strict=True))
-    np.testing.assert_allclose(mine.kl(theirs), kl, rtol=1e-4)
-    np.testing.assert_array_equal(mine.mode(), jnp.stack([oracle.mode() for oracle in oracles], -1))
+    n, bounds = (2, 4, 2), [(0, 2), (2, 6), (6, 8)]
+    mine, theirs = MultiCategorical(_random(1, 6, 8), n), MultiCategorical(_random(2, 6, 8), n)
     draws = _draws(mine, 300)
-    assert [int(draws[..., i].max()) + 1 for i in range(3)] == list(n)
+    assert draws.dtype == jnp.int32
+    np.testing.assert_array_equal(draws.max((0, 1)) + 1, n)
+    action = draws[0]
+    parts = [
+        _categorical_oracle(mine.logits[:, a:b], theirs.logits[:, a:b], action[:, i]) for i, (a, b) in enumerate(bounds)
+    ]
+    expected = {name: np.sum([part[name] for part in parts], 0) for name in ("log_prob", "entropy", "kl")}
+    _same(_numbers(mine, theirs, action), expected | {"mode": np.stack([part["mode"] for part in parts], -1)})
 
 
 def test_normal_agrees_with_distrax():
     mine, theirs = Normal(_random(1, 4, 3), _random(2, 4, 3)), Normal(_random(3, 4, 3), _random(4, 4, 3))
-    oracle = distrax.MultivariateNormalDiag(mine.mean, jnp.exp(mine.log_std))
-    other = distrax.MultivariateNormalDiag(theirs.mean, jnp.exp(theirs.log_std))
-    action = mine.sample(KEY)
-    np.testing.assert_allclose(mine.log_prob(action), oracle.log_prob(action), rtol=1e-5)
-    np.testing.assert_allclose(mine.entropy(), oracle.entropy(), rtol=1e-5)
-    np.testing.assert_allclose(mine.kl(theirs), oracle.kl_divergence(other), rtol=1e-4)
-    np.testing.assert_array_equal(mine.mode(), mine.mean)
+
+    @jax.jit
+    def oracle(action: jax.Array) -> dict[str, jax.Array]:
+        oracle = distrax.MultivariateNormalDiag(mine.mean, jnp.exp(mine.log_std))
+        other = distrax.MultivariateNormalDiag(theirs.mean, jnp.exp(theirs.log_std))
+        kl = oracle.kl_divergence(other)
+        return {"log_prob": oracle.log_prob(action), "entropy": oracle.entropy(), "kl": kl, "mode": oracle.mean()}
+
     draws = _draws(mine, 20_000)
     np.testing.assert_allclose(draws.std(0), jnp.exp(mine.log_std), rtol=0.05)
+    _same(_numbers(mine, theirs, draws[0]), oracle(draws[0]))
 
 
 def test_normal_golden_numbers():
@@ -116,20 +130,25 @@ def test_normal_golden_numbers():
 def test_squashed_normal_agrees_with_distrax():
     mine = SquashedNormal(_random(1, 8, 3), 0.5 * _random(2, 8, 3), LOW, HIGH)
     theirs = SquashedNormal(_random(3, 8, 3), 0.5 * _random(4, 8, 3), LOW, HIGH)
-    oracle, other = _squashed_oracle(mine.mean, mine.log_std), _squashed_oracle(theirs.mean, theirs.log_std)
-    action, log_prob = mine.sample_and_log_prob(KEY)
-    np.testing.assert_array_equal(action, mine.sample(KEY))
-    np.testing.assert_allclose(mine.log_prob(action), oracle.log_prob(action), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(log_prob, mine.log_prob(action), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(mine.kl(theirs), oracle.kl_divergence(other), rtol=1e-4)
-    assert ((mine.mode() > jnp.asarray(LOW)) & (mine.mode() < jnp.asarray(HIGH))).all()
+
+    @jax.jit
+    def oracle(action: jax.Array) -> dict[str, jax.Array]:
+        oracle, other = _squashed_oracle(mine.mean, mine.log_std), _squashed_oracle(theirs.mean, theirs.log_std)
+        return {"log_prob": oracle.log_prob(action), "kl": oracle.kl_divergence(other)}
+
+    action, log_prob = jax.jit(lambda d: d.sample_and_log_prob(KEY))(mine)
+    numbers = _numbers(mine, theirs, action)
+    _same(numbers, oracle(action), 1e-3)
+    np.testing.assert_allclose(log_prob, numbers["log_prob"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(jax.jit(lambda d: d.sample(KEY))(mine), action, atol=1e-6)
+    assert ((numbers["mode"] > np.asarray(LOW)) & (numbers["mode"] < np.asarray(HIGH))).all()
 
 
 def test_squashed_normal_has_total_probability_one():
     dist = SquashedNormal(jnp.array([0.3]), jnp.array([-0.2]), (-2.0,), (3.0,))
-    grid = jnp.linspace(-2, 3, 20_001)[:, None]
-    density = jnp.exp(jax.vmap(dist.log_prob)(grid))
-    np.testing.assert_allclose(jnp.trapezoid(density, grid[:, 0]), 1.0, atol=1e-3)
+    grid = np.linspace(-2, 3, 20_001, dtype=np.float32)[:, None]
+    density = np.exp(jax.jit(dist.log_prob)(grid))
+    np.testing.assert_allclose(np.trapezoid(density, grid[:, 0]), 1.0, atol=1e-3)
 
 
 def test_squashed_entropy_is_the_mean_of_minus_log_prob():

@@ -85,7 +85,7 @@ def test_grid_torso_takes_any_leading_axes(embed, channels):
 
 def test_grid_too_small_for_its_convolutions_is_refused():
     with pytest.raises(UsageError, match="too small"):
-        GridTorso(3, channels=(4, 4, 4)).init(KEY, jnp.zeros((1, 5, 5, 1), int))
+        jax.eval_shape(GridTorso(3, channels=(4, 4, 4)).init, KEY, jnp.zeros((1, 5, 5, 1), int))
 
 
 def test_dense_weights_are_orthogonal_with_gain_root_two_and_biases_zero():

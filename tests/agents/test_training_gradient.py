@@ -1,4 +1,4 @@
-"""The one place that differentiates: sums, replacements, own parameters, non-finite steps, and what optimisers are lent."""
+"""The one place that differentiates: sums, replacements, own parameters, non-finite steps, what optimisers are lent."""
 
 from typing import Any, NamedTuple
 
@@ -118,6 +118,10 @@ def test_devices_average_their_gradients_and_keep_their_own():
 
 def test_over_steps_keeps_the_worst_of_what_must_not_be_missed():
     found = gradient.over_steps(
-        {"loss": jnp.asarray([1.0, 3.0]), "nonfinite": jnp.asarray([0.0, 1.0]), "nonfinite_leaf": jnp.asarray([-1.0, 2.0])}
+        {
+            "loss": jnp.asarray([1.0, 3.0]),
+            "nonfinite": jnp.asarray([0.0, 1.0]),
+            "nonfinite_leaf": jnp.asarray([-1.0, 2.0]),
+        }
     )
     assert (found["loss"], found["nonfinite"], found["nonfinite_leaf"]) == (2.0, 1.0, 2.0)

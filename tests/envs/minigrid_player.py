@@ -1,8 +1,8 @@
 """A player that solves MiniGrid levels from the agent's own view alone, by drawing a map and planning on it.
 
-A level that it solves is solvable, whatever engine made it: nothing but the engine's reward counts as solved. It moves on
-cells it knows to be free, looks at every unknown cell beside them, opens doors, fetches keys for locked ones, and moves
-what lies in the way to where it cuts nothing off.
+A level that it solves is solvable, whatever engine made it: nothing but the engine's reward counts as solved. It moves
+on cells it knows to be free, looks at every unknown cell beside them, opens doors, fetches keys for locked ones, and
+moves what lies in the way to where it cuts nothing off.
 """
 
 from collections import deque
@@ -23,11 +23,12 @@ def beside(cell: Cell) -> list[Cell]:
 
 
 class Player:
-    """Plays one episode: `act(image, direction)` at every step, with `self.known` the map in coordinates of the start."""
+    """Plays one episode: `act(image, direction)` at every step; `known` is its map, in coordinates of the start."""
 
-    def __init__(self, mission: str, moving: bool = False):
+    def __init__(self, mission: str, moving: bool = False, thorough: bool = False):
         self.words = mission.split()
-        self.moving = moving
+        self.moving = moving  # other things move: plan anew at every step
+        self.thorough = thorough  # look from everywhere before finishing
         self.known: dict[Cell, tuple[int, int, int]] = {}
         self.first: dict[Cell, tuple[int, int, int]] = {}  # what every cell held when first seen
         self.at: Cell = (0, 0)
@@ -35,10 +36,12 @@ class Player:
         self.carrying: tuple[int, int, int] | None = None
         self.plan: list[int] = []
         self.moved: set[Cell] = set()
+        self.poses: set[tuple[Cell, int]] = set()
 
     def act(self, image: np.ndarray, direction: int) -> int | None:
         """The next action, or None where nothing is left to try."""
         self.heading = int(direction)
+        self.poses.add((self.at, self.heading))
         self.look(image)
         if not self.plan or self.moving:
             self.plan = self.think()
@@ -122,43 +125,56 @@ class Player:
             if what[0] == kind and colour in (None, what[1]) and state in (None, what[2])
         }
 
-    def put_down(self, region: dict[Cell, Cell], keep: set[Cell]) -> list[int]:
-        """Drop what is carried where every cell of `keep` stays within reach and no shut door is blocked."""
+    def put_down(self, region: dict[Cell, Cell], keep: Cell | None = None) -> list[int]:
+        """Drop what is carried where it cuts off no cell, or at least not `keep`, and blocks no shut door."""
         shut = self.find(DOOR) - self.find(DOOR, state=0)
         for cell in region:
             for spot in beside(cell):
-                if self.known.get(spot, (0,))[0] != EMPTY or shut & set(beside(spot)):
+                if self.known.get(spot, (0,))[0] != EMPTY or spot == keep or shut & set(beside(spot)):
                     continue
-                if keep - {spot} <= self.region(without=spot, start=cell).keys():
+                needed = {keep} if keep else region.keys() - {spot}
+                if needed <= self.region(without=spot, start=cell).keys():
                     self.moved.add(spot)
                     return [*self.walk(region, cell, spot), DROP]
         return []
 
     def think(self) -> list[int]:
         region = self.region()
-        return self.finish(region) or self.progress(region)
-
-    def progress(self, region: dict[Cell, Cell]) -> list[int]:
         unknown = {other for cell in region for other in beside(cell) if other not in self.known}
-        if plan := self.facing(region, unknown):
-            return plan
-        if (self.words[:2] == ["go", "to"] and "door" in self.words) or self.moving:
-            return [LEFT]  # opening a door would end GoToDoor; a moving obstacle may give way
+        look = self.facing(region, unknown)
+        if self.thorough:
+            look = look or self.open_doors(region) or self.look_everywhere(region)
+            return look or self.finish(region) or self.progress(region)
+        return self.finish(region) or look or self.progress(region)
+
+    def look_everywhere(self, region: dict[Cell, Cell]) -> list[int]:
+        """To the nearest place, and the direction, from which it has not looked yet."""
+        for cell in region:
+            for heading, other in enumerate(beside(cell)):
+                if (cell, heading) not in self.poses:
+                    return self.walk(region, cell, other)
+        return []
+
+    def open_doors(self, region: dict[Cell, Cell]) -> list[int]:
         doors = self.find(DOOR, state=1)
         if "then" in self.words and (red := self.find(DOOR, COLOURS["red"], 1)):
             doors = red
-        if plan := self.facing(region, doors, TOGGLE):
+        return self.facing(region, doors, TOGGLE)
+
+    def progress(self, region: dict[Cell, Cell]) -> list[int]:
+        """Opens, fetches or moves something."""
+        if (self.words[:2] == ["go", "to"] and "door" in self.words) or self.moving:
+            return [LEFT]  # opening a door would end GoToDoor; a moving obstacle may give way
+        if plan := self.open_doors(region):
             return plan
         locked = self.find(DOOR, state=2)
-        if self.carrying and self.carrying[0] == KEY:
-            if plan := self.facing(region, {c for c in locked if self.known[c][1] == self.carrying[1]}, TOGGLE):
-                return plan
         if self.carrying:
-            return self.put_down(region, set(region))
+            fitting = {cell for cell in locked if self.carrying[:2] == (KEY, self.known[cell][1])}
+            return self.facing(region, fitting, TOGGLE) or self.put_down(region)
         for cell in locked:
-            if any(other in region for other in beside(cell)):
-                if plan := self.facing(region, self.find(KEY, self.known[cell][1]), PICKUP):
-                    return plan
+            keys = self.find(KEY, self.known[cell][1]) if region.keys() & set(beside(cell)) else set()
+            if plan := self.facing(region, keys, PICKUP):
+                return plan
         in_the_way = (self.find(BALL) | self.find(KEY)) - self.moved
         if plan := self.facing(region, in_the_way, PICKUP):
             return plan
@@ -181,7 +197,7 @@ class Player:
         plan = self.facing(region, targets, PICKUP)
         if plan and self.carrying:
             stands = {cell for target in targets for cell in beside(target) if cell in region}
-            return next((drop for cell in stands if (drop := self.put_down(region, {cell}))), [])
+            return next((drop for cell in stands if (drop := self.put_down(region, cell))), [])
         return plan
 
     def remember(self, region: dict[Cell, Cell]) -> list[int]:
@@ -189,20 +205,16 @@ class Player:
         ends = [
             (cell, kind)
             for cell, kind in things
-            if any(c[0] == cell[0] and abs(c[1] - cell[1]) == 4 for c, _ in things)
+            if any(other[0] == cell[0] and abs(other[1] - cell[1]) == 4 for other, _ in things)
         ]
         if len(things) < 3 or len(ends) != 2:
             return []
         shown = next(kind for cell, kind in things if (cell, kind) not in ends)
         (x, y), _ = next(end for end in ends if end[1] == shown)
-        middle = sum(cell[1] for cell, _ in ends) // 2
         # The hallway ends in the middle between the two objects; the place to stand is one cell before the right one.
-        stand = (x, y + (1 if middle > y else -1))
-        junction = (x, middle)
-        if junction not in region:
-            return []
-        turn = self.walk(region | {stand: junction}, stand)
-        return turn
+        middle = sum(cell[1] for cell, _ in ends) // 2
+        junction, stand = (x, middle), (x, y + (1 if middle > y else -1))
+        return self.walk(region | {stand: junction}, stand) if junction in region else []
 
     def put_near(self, region: dict[Cell, Cell]) -> list[int]:
         (colour, kind), (to_colour, to_kind) = (self.words[2:4], self.words[-2:])

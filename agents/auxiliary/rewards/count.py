@@ -45,7 +45,7 @@ class State(NamedTuple):
 
 
 def step(config: Config, key: jax.Array, state: State, batch: Rollout, host: Host):
-    """Counts the states that the unroll led to, then pays `N(s_{t+1}) ** -1/2` `[T, B]`, this unroll's visits included."""
+    """Counts the states that the unroll led to, itself included, then pays `N(s_{t+1}) ** -1/2` `[T, B]`."""
     if config.key == "full_grid":
         keys = batch.timestep.extras["next_grid_key"]
     else:

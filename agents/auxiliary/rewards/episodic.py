@@ -10,10 +10,10 @@ from envs.errors import UsageError
 
 
 class Visited(NamedTuple):
-    """The states of one episode so far: 64-bit keys as pairs of uint32 `[max_steps + 1, 2]`, `count` of them in use."""
+    """The states of one episode so far: 64-bit keys as pairs of uint32 `[max_steps + 1, 2]`, `used` of them in use."""
 
     keys: jax.Array
-    count: jax.Array
+    used: jax.Array
 
 
 def memory(spec: EnvSpec) -> Visited:
@@ -30,14 +30,14 @@ def memory(spec: EnvSpec) -> Visited:
 def visit(visited: Visited, key: jax.Array) -> tuple[Visited, jax.Array]:
     """Adds the state with `key` uint32 `[2]`; True at its first visit in the episode."""
     places = jnp.arange(visited.keys.shape[0])
-    known = ((visited.keys == key) & (places < visited.count)[:, None]).all(-1).any()
+    known = ((visited.keys == key) & (places < visited.used)[:, None]).all(-1).any()
     # Only new states take a place, so the table cannot overflow within the time limit.
-    keys = visited.keys.at[visited.count].set(jnp.where(known, visited.keys[visited.count], key))
-    return Visited(keys, visited.count + ~known), ~known
+    keys = visited.keys.at[visited.used].set(jnp.where(known, visited.keys[visited.used], key))
+    return Visited(keys, visited.used + ~known), ~known
 
 
 def key_of(timestep: TimeStep, kind: str) -> jax.Array:
-    """The key of the state that a step led to: the environment's own of its full state, or a hash of the observation."""
+    """The key of the state that a step led to: the environment's own, or a hash of the observation."""
     return timestep.extras["next_grid_key"] if kind == "full_grid" else hash_tree(timestep.next_obs)
 
 
@@ -52,7 +52,9 @@ def hash_tree(tree: PyTree) -> jax.Array:
         return x ^ (x >> 16)
 
     # Mixing each word with its place makes the sum depend on the order.
-    halves = [mix(mix(words + seed) ^ mix(places * 0x9E3779B9 + seed)).sum(dtype=jnp.uint32) for seed in (1, 0x5BD1E995)]
+    halves = [
+        mix(mix(words + seed) ^ mix(places * 0x9E3779B9 + seed)).sum(dtype=jnp.uint32) for seed in (1, 0x5BD1E995)
+    ]
     return jnp.stack([mix(half) for half in halves])
 
 

@@ -141,11 +141,12 @@ def measure(config: Config, nets: Novelty, state: State, key: jax.Array, batch: 
         counts = jnp.ones_like(batch.timestep.reward)
     steps = last.shape[0]
     features = nets.encoder.apply(state.frozen["encoder"], obs)
-    target = nets.target.apply(state.frozen["target"], features)
+    target: Any = nets.target.apply(state.frozen["target"], features)
     trained_on = counts * jax.random.bernoulli(key, config.share, last.shape) if config.share < 1 else counts
 
     def loss(predictor):
-        novelty = jax.vmap(losses.rnd_loss)(nets.predictor.apply(predictor, features), target)
+        prediction: Any = nets.predictor.apply(predictor, features)
+        novelty = jax.vmap(losses.rnd_loss)(prediction, target)
         successor = novelty[1:] if config.terminal == "mask" else novelty[steps:]
         return (trained_on * successor).sum() / jnp.maximum(trained_on.sum(), 1.0), (novelty[:steps], successor)
 
@@ -185,4 +186,6 @@ def assemble(name: str, config: Config, spec: EnvSpec, step: Callable, **hooks: 
     def run(key, state, batch, host):
         return step(config, nets, key, state, batch, host)
 
-    return Auxiliary(name=name, needs=("unroll", *hooks.pop("needs", ())), init=initialise, step=run, coef=config.coef, **hooks)
+    return Auxiliary(
+        name=name, needs=("unroll", *hooks.pop("needs", ())), init=initialise, step=run, coef=config.coef, **hooks
+    )
