@@ -46,6 +46,8 @@ class Config:
     """Gradients are clipped to this global norm; 0 leaves them."""
     reward_clip: float = 0.0
     """The sum of reward and bonus is clipped to plus and minus this; 0 leaves it."""
+    reward_scale: float = 1.0
+    """What is learned from is multiplied by this, after the clip; it sets the size of the values alone."""
     optimizer: str = "adam"
     """Gradient transform: names of that door joined by +, in the order of application."""
     bonus: str = ""
@@ -79,6 +81,7 @@ class Config:
         require(self.entropy_cost >= 0, "entropy_cost", self.entropy_cost, "at least 0")
         require(self.value_cost >= 0, "value_cost", self.value_cost, "at least 0")
         require(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "at least 0")
+        require(self.reward_scale > 0, "reward_scale", self.reward_scale, "above 0")
         require(self.reward_clip >= 0, "reward_clip", self.reward_clip, "at least 0")
         require(all(width > 0 for width in self.hidden), "hidden", self.hidden, "made of widths above 0")
         require(self.core_width > 0, "core_width", self.core_width, "above 0")
@@ -241,6 +244,9 @@ def taken(rollout: Rollout) -> jax.Array:
 # ---------------------------------------------------------------------------------------------- VALUES OF AN UNROLL
 
 
+_ROWS = 2048  # observations that one forward outside the gradient reads at once
+
+
 class Evaluation(NamedTuple):
     """A forward over an unroll: `outputs` of each acted step `[T, B]`, `value_t` `[T, B]` of each true successor."""
 
@@ -259,7 +265,7 @@ def evaluate(
     steps, n = rollout.timestep.last.shape
     obs = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), rollout.start.obs, rollout.timestep.obs)
     first = jnp.concatenate([rollout.start.last[None], rollout.timestep.last])
-    outputs, carries = forward(base, params, variables, obs, rollout.carry, first, train=train, rngs=rngs)
+    outputs, carries = _in_chunks(base, params, variables, obs, rollout.carry, first, train=train, rngs=rngs)
     value_t = outputs.value[1:]
 
     truncated = (rollout.timestep.last & (rollout.timestep.discount > 0)).reshape(-1)
@@ -282,11 +288,26 @@ def evaluate(
     return Evaluation(acted, value_t)
 
 
+def _in_chunks(base: Base, params: PyTree, variables: PyTree, obs, carry, first, *, train: bool, rngs=None):
+    """`forward`, but a few steps at a time where there is no memory: a wide one-hot of a whole unroll leaves the cache.
+
+    Chunks have about `_ROWS` rows. With rngs or a training forward all steps are read at once, as `forward` does.
+    """
+    steps, n = first.shape
+    size = next(size for size in range(max(1, min(steps, _ROWS // n)), 0, -1) if steps % size == 0)
+    if size == steps or train or rngs or jax.tree.leaves(carry):
+        return forward(base, params, variables, obs, carry, first, train=train, rngs=rngs)
+    split = lambda leaf: leaf.reshape(steps // size, size, *leaf.shape[1:])  # noqa: E731
+    read = lambda chunk: forward(base, params, variables, chunk[0], carry, chunk[1], train=train)  # noqa: E731
+    found = jax.lax.map(read, jax.tree.map(split, (obs, first)))
+    return jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), found)
+
+
 def reward(base: Base, rollout: Rollout, bonus: jax.Array | None) -> jax.Array:
-    """What the agent learns from: reward plus weighted bonuses `[T, B]`, the sum clipped where asked."""
+    """What the agent learns from: reward plus weighted bonuses `[T, B]`, the sum clipped and scaled where asked."""
     total = rollout.timestep.reward if bonus is None else rollout.timestep.reward + bonus
     clip = base.config.reward_clip
-    return jnp.clip(total, -clip, clip) if clip else jnp.asarray(total)
+    return base.config.reward_scale * (jnp.clip(total, -clip, clip) if clip else jnp.asarray(total))
 
 
 def annealed(base: Base, state: State) -> State:

@@ -16,13 +16,15 @@ PyTree = Any
 class Array:
     """Shape and dtype of one array of an observation or of an extra, without batch axes.
 
-    `low` and `high` bound every element where bounds are known (integers need them to be embedded).
+    `low` and `high` bound every element where bounds are known (integers need them to be embedded). Where the places of
+    the last axis are of different kinds, `levels` says how many integers from `low` on each place takes.
     """
 
     shape: tuple[int, ...]
     dtype: str
     low: float | None = None
     high: float | None = None
+    levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

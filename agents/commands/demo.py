@@ -84,7 +84,7 @@ def play(config: Config) -> dict[str, Any]:
             name: scores[name]
             for name in ("run", "step", "episodes", "success", "success_low", "success_high", "return_mean", "length")
         }
-    report["curve"] = str(_draw({label: folder for label, (folder, _) in lines.items()}, out / "curve.png", config))
+    report["curve"] = str(draw({label: folder for label, (folder, _) in lines.items()}, out / "curve.png", config))
     report["film"] = str(out / "agent.gif")
     return report
 
@@ -115,7 +115,8 @@ def _train(agent: "Agent", env: Any, folder: Path, config: Config) -> None:
         raise UsageError(f"{error} The option --fresh begins the demo anew.") if begun else error from error
 
 
-def _draw(folders: dict[str, Path], path: Path, config: Config) -> Path:
+def draw(folders: dict[str, Path], path: Path, config: Config) -> Path:
+    """One line for each run: how often it succeeded while it learned."""
     import numpy as np
 
     from agents.commands.figure import Curve, curves

@@ -97,6 +97,7 @@ class GridTorso(nn.Module):
       hidden: widths of the dense layers; none gives the flattened grid.
       activation: a name in `ACTIVATIONS`.
       rank: axes of one grid: 3, or 2 for one channel, or 1 for a row of cells of one channel.
+      levels: how many values from `low` on each channel takes; if empty, all of them up to `high`.
 
     Raises `UsageError` where the grid is too small for its convolutions.
     """
@@ -109,6 +110,7 @@ class GridTorso(nn.Module):
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
     rank: int = 3
+    levels: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,15 +124,21 @@ class GridTorso(nn.Module):
 
     def _cells(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` integers to `[N, H, W, E]`."""
-        levels, (n, height, width, depth) = self.high - self.low + 1, x.shape
+        n, height, width, depth = x.shape
+        levels = self.levels or (self.high - self.low + 1,) * depth
         if not self.embed:
-            return _one_hot(x, self.low, self.high).reshape(n, height, width, -1)
-        table = self.param("table", nn.initializers.orthogonal(math.sqrt(2)), (depth * levels, self.embed))
-        if levels > _ONE_HOT_LEVELS:
-            index = x.astype(jnp.int32) - self.low + levels * jnp.arange(depth)
+            return self._one_hots(x, levels)
+        table = self.param("table", nn.initializers.orthogonal(math.sqrt(2)), (sum(levels), self.embed))
+        if max(levels) > _ONE_HOT_LEVELS:
+            index = x.astype(jnp.int32) - self.low + np.cumsum((0, *levels[:-1]))
             return jnp.take(table, index, axis=0, mode="clip").sum(-2)
-        rows = _one_hot(x, self.low, self.high).reshape(n * height * width, -1)
+        rows = self._one_hots(x, levels).reshape(n * height * width, -1)
         return (rows @ table).reshape(n, height, width, self.embed)
+
+    def _one_hots(self, x: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+        """`[N, H, W, C]` integers to float32 `[N, H, W, sum(levels)]`, the channels one after the other."""
+        hots = [_one_hot(x[..., i], self.low, self.low + count - 1) for i, count in enumerate(levels)]
+        return jnp.concatenate(hots, -1)
 
 
 class ImageTorso(nn.Module):
@@ -233,7 +241,7 @@ def auto(
 
     def grid(spec: Array, low: float, high: float) -> GridTorso:
         room = () if kind == "mlp" else channels[: _fitting(min(_three_axes(spec.shape)[:2]), stride)]
-        return GridTorso(int(high), int(low), embed, room, stride, (), activation, len(spec.shape))
+        return GridTorso(int(high), int(low), embed, room, stride, (), activation, len(spec.shape), spec.levels)
 
     def part(path: str, spec: Array) -> nn.Module:
         low, high = (0.0, 1.0) if spec.dtype == "bool" else (spec.low, spec.high)

@@ -63,7 +63,7 @@ class DeviceLoop(Loop):
                 "keys": tree["keys"],
                 "updates": tree["updates"] + 1,
             }
-            return after, metrics
+            return after, metrics, rollout
 
         self._start = jax.jit(jax.vmap(start, in_axes=(0, None)))
         self._advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
@@ -74,12 +74,12 @@ class DeviceLoop(Loop):
 
     def advance(self, progress: float) -> Report:
         """One update of every seed."""
-        tree, metrics = self._advance(self._tree, np.float32(progress))
+        tree, metrics, rollout = self._advance(self._tree, np.float32(progress))
         self._keep(tree)
         metrics = jax.device_get(metrics)
         self.updates += 1
         each = [{name: value[index] for name, value in metrics.items()} for index in range(len(self.seeds))]
-        return Report(each, {}, None)
+        return Report(each, {}, rollout)
 
     def tree(self, index: int = 0) -> PyTree:
         """Everything that the future of one seed depends on."""

@@ -165,7 +165,7 @@ class Driver:
     def _check_finite(self, report: Report) -> None:
         """Stops, with the batch saved, once more steps were not finite than the run may skip."""
         for index, values in enumerate(report.metrics):
-            if not values.get("nonfinite", 0):
+            if not values.get("nonfinite", 0) > 0:  # NaN: nothing was learned yet
                 continue
             self._notes[index]["skipped"] += 1
             if self._notes[index]["skipped"] <= self._config.skip_nonfinite:
@@ -176,8 +176,8 @@ class Driver:
             where = f"the gradient of {gradient.leaf_paths(state.params, own)[leaf]}" if leaf >= 0 else "the loss"
             folder = self._folders[index] / "nonfinite"
             step = self._loop.updates * self._loop.steps_per_update
-            kept = {"state": state} if report.batch is None else {"state": state, "batch": report.batch}
-            path = checkpoints.save(folder, step, kept, self._meta(index))
+            batch = jax.tree.map(lambda leaf, at=index: leaf[at], report.batch) if self._stacked else report.batch
+            path = checkpoints.save(folder, step, {"state": state, "batch": batch}, self._meta(index))
             raise UsageError(
                 f"{where} is not finite at step {step:,}; the batch is in {path}, and --skip-nonfinite N goes on."
             )
@@ -252,7 +252,7 @@ EVALUATION_SEED = 1_000_003  # added to a run's own, so that evaluation levels a
 def _last_row(folder: Path) -> dict[str, Any]:
     """The last line of a run's metrics, for a run that is already done."""
     rows = [row for row in read(folder) if "loss" in row]
-    return {name: value for name, value in rows[-1].items() if name != "clock"} if rows else {}
+    return {name: value for name, value in rows[-1].items() if name not in ("step", "update", "clock")} if rows else {}
 
 
 def _arrays(tree: PyTree) -> list[Any]:

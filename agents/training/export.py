@@ -14,7 +14,7 @@ def export_run(run: str | Path, out: str | Path = "policy.stablehlo", checkpoint
     """Writes the greedy policy of a run: `(obs, carry) -> (action, carry)`, any batch size, CPU and GPU.
 
     Parameters and the wrappers' statistics are constants inside the file. `jax.export.deserialize(bytes).call` runs
-    it; `carry` begins as the zeros of its shape, with the entry `fresh` set to True (also wherever an episode begins).
+    it; `carry` is a flat dict of arrays that begin as zeros, with the entry `fresh` True (also where an episode begins).
 
     Raises:
       UsageError: if there is no run, or the file cannot be written.
@@ -24,8 +24,14 @@ def export_run(run: str | Path, out: str | Path = "policy.stablehlo", checkpoint
     (n,) = export.symbolic_shape("n")
     obs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape), leaf.dtype), policy.spec.obs)
     one = jax.eval_shape(lambda: policy.begin(1))
-    carry = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype), one)
-    exported = export.export(jax.jit(policy.call), platforms=("cpu", "cuda"))(obs, carry)
+    carry = {name: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype) for name, leaf in _named(one)}
+
+    def call(obs, carry):
+        # Whoever runs the file need not know the classes that hold the memory here.
+        action, after = policy.call(obs, jax.tree.unflatten(jax.tree.structure(one), [carry[name] for name, _ in _named(one)]))
+        return action, dict(_named(after))
+
+    exported = export.export(jax.jit(call), platforms=("cpu", "cuda"))(obs, carry)
     path = Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +45,11 @@ def export_run(run: str | Path, out: str | Path = "policy.stablehlo", checkpoint
         "env": opened.env.spec.id,
         "step": opened.step,
         "obs": {name: f"{leaf.dtype} {leaf.shape}" for name, leaf in _named(obs)},
-        "carry": {name: f"{leaf.dtype} {leaf.shape}" for name, leaf in _named(carry)},
+        "carry": {name: f"{leaf.dtype} {leaf.shape}" for name, leaf in carry.items()},
         "platforms": list(exported.platforms),
     }
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]

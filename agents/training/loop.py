@@ -7,7 +7,10 @@ from envs.contract import EnvSpec, PyTree
 
 
 class Report(NamedTuple):
-    """What one `advance` gives: metrics of each seed, wall-clock shares, and the batch that was learned from."""
+    """What one `advance` gives: metrics of each seed, wall-clock shares, and the unroll that was just taken in.
+
+    Where seeds run together every leaf of `batch` has a leading axis of seeds.
+    """
 
     metrics: list[dict[str, Any]]
     clock: dict[str, float]

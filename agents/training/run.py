@@ -10,6 +10,7 @@ Several seeds have a folder each, `runs/NAME/seed-0` and so on.
 """
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,9 @@ def train(agent: Agent, env: HostMaker | Env, **options: Any) -> Run:
       UsageError: for an unknown or impossible option, or a folder that already holds another run.
       KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
-    config = build(TrainConfig, {"env": env.spec.id, **options})
+    # Paths and runs may be given where the command line has text.
+    folders: dict[str, Any] = {name: os.fspath(options[name]) for name in ("out", "init_from") if name in options}
+    config = build(TrainConfig, {"env": env.spec.id, **options, **folders})
     prepare(config)
     return start(agent, env, wrappers.parse(config.wrap), config)
 

@@ -17,6 +17,7 @@ from envs.errors import UsageError, nearest
 from envs.wrappers import Chain, WrapperState, parse
 
 CONFIG = "config.json"
+_NOTES = {"agent", "options", "env", "backend", "env_options", "wrap", "wrap_options", "train"}
 
 
 class Saved(NamedTuple):
@@ -86,9 +87,12 @@ def open_run(run: str | Path, checkpoint: str = "best") -> Saved:
 def read_config(folder: Path) -> dict[str, Any]:
     """What a run's folder says of itself."""
     try:
-        return json.loads((folder / CONFIG).read_text())
+        notes = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / CONFIG} cannot be read as a run's configuration.") from error
+    if not isinstance(notes, dict) or not _NOTES <= notes.keys():
+        raise UsageError(f"{folder / CONFIG} is not the configuration of a run of Auxin.")
+    return notes
 
 
 def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain) -> Saved:

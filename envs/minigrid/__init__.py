@@ -35,7 +35,7 @@ def make(
     *,
     max_steps: int = 0,
     repeat: int = 1,
-    threads: int = 0,
+    threads: int = 1,
     processes: bool = False,
 ) -> HostMaker:
     """A task of MiniGrid.
@@ -46,7 +46,8 @@ def make(
       max_steps: a time limit in agent steps in place of the task's own, 0 to keep that; the reward of a success at
         engine step t is `1 - 0.9 t / limit`.
       repeat: how often each action is repeated as one agent step.
-      threads: EnvPool's threads, 0 for one per core.
+      threads: EnvPool's threads, 0 for one per core; one already steps faster than an agent acts, and leaves the other
+        cores to the learner.
       processes: whether Farama's environments are stepped in spawned processes.
 
     Raises:
@@ -64,7 +65,7 @@ def make(
         id=id,
         version=engine,
         obs={
-            "image": Array((7, 7, 3), "uint8", 0, 10),
+            "image": Array((7, 7, 3), "uint8", 0, 10, (11, 6, 3)),  # kind, colour, state
             "direction": Array((), "int32", 0, 3),
             "mission": Array((LENGTH,), "int32", 0, len(WORDS)),
         },

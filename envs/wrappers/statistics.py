@@ -75,7 +75,9 @@ def normalize_obs(epsilon: float = 1e-8, clip: float = 10.0) -> Wrapper:
     def normalize(stats: Moments | None, x: jax.Array) -> jax.Array:
         if stats is None:
             return x
-        return jnp.clip((x - stats.mean) * jax.lax.rsqrt(stats.var + epsilon), -clip, clip).astype(jnp.float32)
+        # The maximum keeps XLA from adding epsilon to the first variance, a constant 1, where float32 would lose it.
+        scale = jax.lax.rsqrt(jnp.maximum(stats.var, 0.0) + epsilon)
+        return jnp.clip((x - stats.mean) * scale, -clip, clip).astype(jnp.float32)
 
     def timestep(state: WrapperState, timestep: TimeStep, evaluate: bool) -> tuple[WrapperState, TimeStep]:
         shared = state.shared

@@ -44,6 +44,7 @@ def key_of(timestep: TimeStep, kind: str) -> jax.Array:
 def hash_tree(tree: PyTree) -> jax.Array:
     """A 64-bit hash of every bit of one observation, as uint32 `[2]` (two seeds of MurmurHash3's finaliser)."""
     words = jnp.concatenate([_words(leaf) for leaf in jax.tree.leaves(tree)])
+    seeds = (jnp.uint32(1), jnp.uint32(0x5BD1E995))
     places = jnp.arange(words.shape[0], dtype=jnp.uint32)
 
     def mix(x):
@@ -53,7 +54,7 @@ def hash_tree(tree: PyTree) -> jax.Array:
 
     # Mixing each word with its place makes the sum depend on the order.
     halves = [
-        mix(mix(words + seed) ^ mix(places * 0x9E3779B9 + seed)).sum(dtype=jnp.uint32) for seed in (1, 0x5BD1E995)
+        mix(mix(words + seed) ^ mix(places * jnp.uint32(0x9E3779B9) + seed)).sum(dtype=jnp.uint32) for seed in seeds
     ]
     return jnp.stack([mix(half) for half in halves])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ from agents.auxiliary.auxiliary import Auxiliary
 from agents.config import build, require
 from agents.networks import torsos
 from envs.contract import EnvSpec, PyTree
+from envs.errors import UsageError
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
 
@@ -37,11 +38,17 @@ class Config:
     """Widths of the predictor's hidden layers."""
     target: tuple[int, ...] = (128,)
     """Widths of the random target's hidden layers."""
+    features: Literal["torso", "fourier"] = "torso"
+    """The frozen encoder: a random torso, or random Fourier features, which tell observations apart more sharply."""
+    bandwidth: float = 0.3
+    """Standard deviation of the frequencies of Fourier features; higher tells apart more."""
+    squared: bool = False
+    """Train the predictor on the squared error; novelty stays the error itself."""
+    minibatches: int = 1
+    """Gradient steps of the predictor in each update, on equal parts of it."""
     ignore: tuple[str, ...] = ("direction", "mission")
     """Parts of the observation that novelty does not look at."""
-    share: float = 1.0
-    """Share of the steps that the predictor is trained on, drawn anew for every update."""
-    terminal: str = "true_next"
+    terminal: Literal["true_next", "mask"] = "true_next"
     """At an episode's end: true_next looks at the true last observation, mask pays no bonus (and costs half)."""
 
     def __post_init__(self):
@@ -49,8 +56,8 @@ class Config:
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "above 0")
         require(self.out > 0, "out", self.out, "above 0")
-        require(0 < self.share <= 1, "share", self.share, "in (0, 1]")
-        require(self.terminal in ("true_next", "mask"), "terminal", self.terminal, "true_next or mask")
+        require(self.bandwidth > 0, "bandwidth", self.bandwidth, "above 0")
+        require(self.minibatches > 0, "minibatches", self.minibatches, "above 0")
 
 
 # ------------------------------------------------------------------------------------------------------ NETWORKS
@@ -76,15 +83,32 @@ class Head(nn.Module):
         return torsos.dense(self.widths[-1], gain=1.0)(x)
 
 
+class Fourier(nn.Module):
+    """Random Fourier features (Rahimi and Recht, 2007): `sqrt(2) cos(W x + b)`, whose products are a Gaussian kernel.
+
+    `W ~ N(0, bandwidth^2)`, `b ~ U(0, 2 pi)`; `x` is what `torso` gives.
+    """
+
+    torso: nn.Module
+    width: int
+    bandwidth: float
+
+    @nn.compact
+    def __call__(self, obs: PyTree) -> jax.Array:
+        weights = nn.initializers.normal(self.bandwidth)
+        phases = nn.initializers.uniform(2 * jnp.pi)
+        return jnp.sqrt(2.0) * jnp.cos(nn.Dense(self.width, kernel_init=weights, bias_init=phases)(self.torso(obs)))
+
+
 def networks(config: Config, spec: EnvSpec) -> Novelty:
     """The three networks for an environment's observations."""
     present = spec.obs if isinstance(spec.obs, dict) else {}
-    encoder = torsos.auto(
-        spec.obs,
-        hidden=config.hidden,
-        activation="relu",
-        ignore=tuple(name for name in config.ignore if name in present),
-    )
+    ignore = tuple(name for name in config.ignore if name in present)
+    if config.features == "fourier":
+        whole = torsos.auto(spec.obs, kind="mlp", embed=0, hidden=(), ignore=ignore)
+        encoder: nn.Module = Fourier(whole, config.hidden[-1], config.bandwidth)
+    else:
+        encoder = torsos.auto(spec.obs, hidden=config.hidden, activation="relu", ignore=ignore)
     return Novelty(encoder, Head((*config.target, config.out)), Head((*config.predictor, config.out)))
 
 
@@ -127,33 +151,51 @@ class Measured(NamedTuple):
 
 
 def measure(config: Config, nets: Novelty, state: State, key: jax.Array, batch: Rollout) -> tuple[State, Measured]:
-    """Novelty before the update, and the predictor one step further on the successors.
+    """Novelty before the update, and the predictor further on with the successors.
 
-    One forward serves both. With `terminal="mask"` successors are read off the following row; the rows in which an
-    episode ended have none there and count for nothing (`counts` is 0).
+    With `terminal="mask"` successors are read off the following row; the rows in which an episode ended have none there
+    and count for nothing (`counts` is 0).
     """
     last = batch.timestep.last
+    steps = last.shape[0]
     if config.terminal == "mask":
         obs = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), batch.start.obs, batch.timestep.obs)
-        counts = 1.0 - last
+        counts, successor = 1.0 - last, slice(1, None)
     else:
         obs = jax.tree.map(lambda *xs: jnp.concatenate(xs), batch.obs, batch.timestep.next_obs)
-        counts = jnp.ones_like(batch.timestep.reward)
-    steps = last.shape[0]
-    features = nets.encoder.apply(state.frozen["encoder"], obs)
+        counts, successor = jnp.ones_like(batch.timestep.reward), slice(steps, None)
+    features: Any = nets.encoder.apply(state.frozen["encoder"], obs)
     target: Any = nets.target.apply(state.frozen["target"], features)
-    trained_on = counts * jax.random.bernoulli(key, config.share, last.shape) if config.share < 1 else counts
+    prediction: Any = nets.predictor.apply(state.predictor, features)
+    novelty = jax.vmap(losses.rnd_novelty)(prediction, target)
+    records = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features[successor], target[successor], counts)
+    )
+    state = train(config, nets, state, key, *records)
+    return state, Measured(novelty[:steps], novelty[successor], counts)
 
-    def loss(predictor):
-        prediction: Any = nets.predictor.apply(predictor, features)
-        novelty = jax.vmap(losses.rnd_loss)(prediction, target)
-        successor = novelty[1:] if config.terminal == "mask" else novelty[steps:]
-        return (trained_on * successor).sum() / jnp.maximum(trained_on.sum(), 1.0), (novelty[:steps], successor)
 
-    gradient, (now, successor) = jax.grad(loss, has_aux=True)(state.predictor)
-    updates, opt = optimiser(config).update(gradient, state.opt)
-    moved = state._replace(predictor=optax.apply_updates(state.predictor, updates), opt=opt)
-    return moved, Measured(now, successor, counts)
+def train(config: Config, nets: Novelty, state: State, key: jax.Array, features, target, counts) -> State:
+    """One pass over the records `[N, ...]`, in `minibatches` gradient steps on `sum counts * error / sum counts`."""
+    optimizer = optimiser(config)
+    size = counts.shape[0] // config.minibatches
+    if size == 0:
+        raise UsageError(f"{counts.shape[0]} steps do not split into {config.minibatches} minibatches of a predictor.")
+    index = jax.random.permutation(key, counts.shape[0])[: size * config.minibatches].reshape(config.minibatches, size)
+
+    def move(carry, index):
+        predictor, opt = carry
+
+        def loss(predictor):
+            prediction: Any = nets.predictor.apply(predictor, features[index])
+            error = losses.rnd_loss(prediction, target[index], squared=config.squared)
+            return (counts[index] * error).sum() / jnp.maximum(counts[index].sum(), 1.0)
+
+        updates, opt = optimizer.update(jax.grad(loss)(predictor), opt)
+        return (optax.apply_updates(predictor, updates), opt), None
+
+    (predictor, opt), _ = jax.lax.scan(move, (state.predictor, state.opt), index)
+    return state._replace(predictor=predictor, opt=opt)
 
 
 def step(config: Config, nets: Novelty, key: jax.Array, state: State, batch: Rollout, host: Host):
