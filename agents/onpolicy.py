@@ -178,7 +178,6 @@ def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
         "entropy_cost": config.entropy_cost,
         "value_cost": config.value_cost,
         "discount": config.discount,
-        "progress": 0.0,
         **hooks.coefficients(base.pipeline),
     }
     state = State(

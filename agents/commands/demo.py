@@ -3,7 +3,6 @@
 What is there already is not done again: a demo that was stopped goes on, and a finished one shows its results.
 """
 
-import math
 import shutil
 import sys
 import time
@@ -79,7 +78,8 @@ def play(config: Config) -> dict[str, Any]:
         _train(agent, env, folder, config)
         _say(f"{label}: plays {EPISODES} episodes")
         film = str(out / "agent.gif") if label == "BeBold" else None
-        scores = agents.evaluate(folder, episodes=EPISODES, video=film)
+        # The likeliest action alone would walk a policy without memory in circles: it plays as it learned, by chance.
+        scores = agents.evaluate(folder, episodes=EPISODES, greedy=False, video=film)
         report["agents"][label] = {
             name: scores[name]
             for name in ("run", "step", "episodes", "success", "success_low", "success_high", "return_mean", "length")
@@ -120,20 +120,23 @@ def draw(folders: dict[str, Path], path: Path, config: Config) -> Path:
     import numpy as np
 
     from agents.commands.figure import Curve, curves
+    from agents.training.learner import WINDOW
     from agents.training.metrics import read
 
     groups = {}
     for label, folder in folders.items():
-        # Before the first episode has ended there is no rate of success.
-        points = [(row["step"], row["success"]) for row in read(folder) if math.isfinite(row["success"])]
+        # The first episodes to end are the short ones, which are those that succeed.
+        points = [(row["step"], row["success"]) for row in read(folder) if row["episodes"] >= WINDOW]
         if not points:
-            raise UsageError(f"no episode ended within {config.steps:,} steps: give the demo more --steps.")
+            raise UsageError(
+                f"fewer than {WINDOW} episodes ended in {config.steps:,} steps: give the demo more --steps."
+            )
         groups[label] = [Curve(*np.asarray(points, float).T)]
     return curves(
         groups,
         path,
         x_label="environment steps",
-        y_label="success rate, latest 128 episodes",
+        y_label=f"success rate, latest {WINDOW} episodes",
         title=f"{config.task} while learning",
         smooth=3,
     )
@@ -149,5 +152,9 @@ def _show(report: dict[str, Any]) -> None:
         rate = f"{found['success']:.0%}"
         interval = f"{found['success_low']:.0%} to {found['success_high']:.0%}"
         rows.append([label, f"{found['step']:,}", rate, interval, number(found["return_mean"]), found["run"]])
-    table(report["task"], ["agent", "steps", "success", "95% interval", "mean return", "run"], rows)
+    table(
+        f"{report['task']}, {EPISODES} episodes each",
+        ["agent", "steps", "success", "95% interval", "mean return", "run"],
+        rows,
+    )
     print(f"{report['curve']} shows how they learned, {report['film']} how BeBold plays ({report['seconds']:.0f} s).")

@@ -14,7 +14,7 @@ def export_run(run: str | Path, out: str | Path = "policy.stablehlo", checkpoint
     """Writes the greedy policy of a run: `(obs, carry) -> (action, carry)`, any batch size, CPU and GPU.
 
     Parameters and the wrappers' statistics are constants inside the file. `jax.export.deserialize(bytes).call` runs
-    it; `carry` is a flat dict of arrays that begin as zeros, with the entry `fresh` True (also where an episode begins).
+    it; `carry` is a flat dict of arrays that begins as zeros, its entry `fresh` as True (also where an episode begins).
 
     Raises:
       UsageError: if there is no run, or the file cannot be written.
@@ -28,7 +28,8 @@ def export_run(run: str | Path, out: str | Path = "policy.stablehlo", checkpoint
 
     def call(obs, carry):
         # Whoever runs the file need not know the classes that hold the memory here.
-        action, after = policy.call(obs, jax.tree.unflatten(jax.tree.structure(one), [carry[name] for name, _ in _named(one)]))
+        memory = jax.tree.unflatten(jax.tree.structure(one), [carry[name] for name, _ in _named(one)])
+        action, after = policy.call(obs, memory)
         return action, dict(_named(after))
 
     exported = export.export(jax.jit(call), platforms=("cpu", "cuda"))(obs, carry)

@@ -42,7 +42,7 @@ class Learner(NamedTuple):
 
 def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -> Learner:
     """A fresh learner; `first` is the TimeStep that `reset` gave, which opens every episode for the auxiliaries."""
-    state = agent.init(key, spec)
+    state = with_progress(agent.init(key, spec), jnp.zeros(()))
     memory, seen = agent.observe(state, agent.remember(n), first)
     ring = max(WINDOW, n)
     episodes = Episodes(
@@ -55,6 +55,11 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
     )
     buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
     return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
+
+
+def with_progress(state: State, progress: jax.Array) -> State:
+    """The state with the share of the run that is done as a knob, which every loop gives every agent."""
+    return state._replace(knobs={**state.knobs, "progress": progress})
 
 
 def _record(agent: Agent, state: State, first: TimeStep, seen: PyTree) -> Rollout:
@@ -113,7 +118,7 @@ def learn(
 
     `progress` in `[0, 1]` is the share of the run that is done, for schedules.
     """
-    state = learner.state._replace(knobs={**learner.state.knobs, "progress": progress})
+    state = with_progress(learner.state, progress)
 
     def watch(carry, timestep):
         memory, episodes = carry

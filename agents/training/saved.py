@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import agents
 import envs
 from agents.agent import Agent, State
-from agents.training import actor, checkpoints
+from agents.training import actor, checkpoints, learner
 from envs.contract import Env, HostMaker, PyTree, TimeStep
 from envs.errors import UsageError, nearest
 from envs.wrappers import Chain, WrapperState, parse
@@ -90,7 +90,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         notes = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / CONFIG} cannot be read as a run's configuration.") from error
-    if not isinstance(notes, dict) or not _NOTES <= notes.keys():
+    if not isinstance(notes, dict) or not notes.keys() >= _NOTES:
         raise UsageError(f"{folder / CONFIG} is not the configuration of a run of Auxin.")
     return notes
 
@@ -113,7 +113,7 @@ def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain) -> Save
 def shapes(agent: Agent, env: HostMaker | Env, wrapper: Chain, n: int) -> tuple[State, WrapperState]:
     """The shapes of an agent's state and of its wrappers' state."""
     spec = wrapper.spec(env.spec)
-    state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    state = jax.eval_shape(lambda: learner.with_progress(agent.init(jax.random.key(0), spec), jnp.zeros(())))
     return state, jax.eval_shape(lambda: wrapper.init(env.spec, n))
 
 

@@ -105,7 +105,9 @@ BONUSES = {
 }
 
 
-@pytest.mark.parametrize("case", BONUSES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case == "bebold on impala" else ()) for case in BONUSES]
+)
 def test_an_agent_with_a_bonus_solves_the_chain(case):
     loop, name, options = BONUSES[case]
     named = options.get("bonus", "bebold").split("+")

@@ -220,7 +220,7 @@ def test_a_run_that_is_not_finite_stops_with_the_leaf_and_the_batch(tmp_path):
 
 
 def test_the_device_loop_names_the_leaf_too(tmp_path):
-    with pytest.raises(UsageError, match="the gradient of .* is not finite at step 64"):
+    with pytest.raises(UsageError, match=r"the gradient of .* is not finite at step 64"):
         train(tmp_path / "run", broken(1))
     (path,) = (tmp_path / "run" / "nonfinite").glob("*.safetensors")
     assert leaves(path)["['batch'].timestep.reward"].shape == (8, 4)

@@ -30,8 +30,7 @@ def _cache(compilation_cache):
 
 CASES = {
     "MiniGrid through EnvPool": ("MiniGrid-Empty-5x5-v0", "ppo", {"channels": (8,), "core": "gru", "core_width": 8}),
-    "CartPole through Gymnasium": ("CartPole-v1", "impala", {}),
-    "Pendulum, normalised": ("Pendulum-v1", "impala", {"wrap": "normalize_obs+scale_reward"}),
+    "Pendulum through Gymnasium, normalised": ("Pendulum-v1", "impala", {"wrap": "normalize_obs+scale_reward"}),
     "Chain on the device": (
         "Chain-v0",
         "impala",
@@ -65,16 +64,11 @@ def test_a_restored_loop_goes_on_bit_for_bit(case, tmp_path):
     template = again.template()
     again.restore([files.load(path, template)[0] for path in saved])
     assert again.updates == 3
-    assert rows_equal(rows, [again.advance(update / 6).metrics for update in range(3, 6)])
+    same_bits(rows, [again.advance(update / 6).metrics for update in range(3, 6)])
     for seed in seeds:
         same_bits(left_alone.tree(seed), again.tree(seed))
     left_alone.close()
     again.close()
-
-
-def rows_equal(one, other) -> bool:
-    same_bits(one, other)
-    return len(one) > 0
 
 
 # --------------------------------------------------------------------------------------------------------- THE RUNS
@@ -123,7 +117,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capfd)
     agent = agents.make("impala", env.spec, **SMALL, core="gru", core_width=8, anneal=True)
     capfd.readouterr()
     again = agents.train(
-        agent, env, out=str(tmp_path / "other"), envs=4, steps=160, seeds=2, log_every=1, checkpoint_every=32, resume=True
+        agent,
+        env,
+        out=str(tmp_path / "other"),
+        envs=4,
+        steps=160,
+        seeds=2,
+        log_every=1,
+        checkpoint_every=32,
+        resume=True,
     )
     assert f"{newest} is damaged" in capfd.readouterr().err
     for one, two in zip(whole.seeds, again.seeds, strict=True):
@@ -150,7 +152,7 @@ class Process:
 
     def until(self, happened):
         """Watches closely for something in the run's folder."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not happened():
             assert self.process.poll() is None, self.process.communicate()[1].decode()
             assert time.monotonic() < deadline
@@ -160,7 +162,7 @@ class Process:
         """Sends a signal, if any, and returns the exit code."""
         if number is not None:
             self.process.send_signal(number)
-        self.said, self.complained = (text.decode() for text in self.process.communicate(timeout=120))
+        self.said, self.complained = (text.decode() for text in self.process.communicate(timeout=600))
         return self.process.returncode
 
 

@@ -82,7 +82,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def leaves(path: Path) -> dict[str, np.ndarray]:
     """Every array of a checkpoint by its path, and what every leaf was."""
     with safe_open(path, "np") as file:
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dict
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         kinds = json.loads(file.metadata()["content"])["leaves"]
     return {**found, "what leaves were": np.array(json.dumps(kinds, sort_keys=True))}
 

@@ -1,4 +1,4 @@
-"""`demo`: both agents alike but for the bonus, and a whole demo of a few steps, stopped nowhere and shown again."""
+"""`demo`: both agents alike but for the bonus, and a whole demo of a few steps, then shown again."""
 
 import json
 
@@ -27,12 +27,12 @@ def test_without_bonus_everything_else_is_the_same(base):
 def test_a_demo_is_made_once_and_shown_again(command, tmp_path):
     pytest.importorskip("envpool")
     pytest.importorskip("minigrid")
-    words = ("demo", "--task", "MiniGrid-Empty-5x5-v0", "--steps", "8192", "--out", tmp_path, "--json")
+    words = ("demo", "--task", "MiniGrid-Empty-5x5-v0", "--steps", "16384", "--out", tmp_path, "--json")
     first = command(*words)
     assert first.code == 0
     assert list(first.result["agents"]) == ["BeBold", "no bonus"]
     for found in first.result["agents"].values():
-        assert found["step"] == 8192
+        assert found["step"] == 16384
         assert 0 <= found["success_low"] <= found["success"] <= found["success_high"] <= 1
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "agent.gif").read_bytes().startswith(b"GIF8")
@@ -46,6 +46,6 @@ def test_a_demo_is_made_once_and_shown_again(command, tmp_path):
 
 
 def test_a_demo_too_short_for_an_episode_says_so(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 64, "update": 1, "success": "nan", "clock": {}}\n')
-    with pytest.raises(UsageError, match="no episode ended within 64 steps: give the demo more --steps"):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 64, "update": 1, "success": 1.0, "episodes": 3, "clock": {}}\n')
+    with pytest.raises(UsageError, match="fewer than 128 episodes ended in 64 steps: give the demo more --steps"):
         draw({"BeBold": tmp_path}, tmp_path / "curve.png", Config(steps=64))

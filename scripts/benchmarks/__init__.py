@@ -1,0 +1,1 @@
+"""Speed, measured beside peers in one run on one machine. One file for each benchmark; `command.py` runs them."""
