@@ -237,7 +237,7 @@ def act(base: Base, key: jax.Array, state: State, carry: PyTree, timestep: TimeS
 
 def taken(rollout: Rollout) -> jax.Array:
     """The actions as they were sampled, `[T, B, ...]`."""
-    return rollout.extras["sampled"] if "sampled" in rollout.extras else rollout.action
+    return jnp.asarray(rollout.extras.get("sampled", rollout.action))
 
 
 # ---------------------------------------------------------------------------------------------- VALUES OF AN UNROLL

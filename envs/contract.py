@@ -108,12 +108,14 @@ class Env(NamedTuple):
       step: `(key, state, action) -> (state, TimeStep)`, unbatched, with `obs == next_obs`.
       refill: optional `(key, state, ended) -> (state, obs, extras)` for the whole batch: fresh episodes, read only
         where `ended` `[B]` (a gather from a bank of levels, say).
+      options: the keyword arguments it was made with, recorded in results.
     """
 
     spec: EnvSpec
     reset: Callable[..., Any]
     step: Callable[..., Any]
     refill: Callable[..., Any] | None = None
+    options: dict[str, Any] | None = None
 
 
 class HostEnv(NamedTuple):

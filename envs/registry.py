@@ -65,7 +65,8 @@ def make(id: str, backend: str | None = None, **options: Any) -> HostMaker | Env
         raise UsageError(f"{id} has no backend {backend!r}: {nearest(backend, listing.backends)}")
     check_options(id, options, options_of(suite.make))
     check_steps(**{name: options[name] for name in ("max_steps", "repeat") if name in options})
-    return suite.make(id, backend, **options)
+    made = suite.make(id, backend, **options)
+    return made._replace(options=options) if isinstance(made, Env) else made
 
 
 def options_of(make: Callable[..., Any]) -> list[str] | None:

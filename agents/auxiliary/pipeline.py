@@ -106,9 +106,9 @@ def step(
     for member in pipeline.members:
         if member.step is None:
             continue
-        states[member.name], output, found = member.step(
-            own_key(key, member.name), states[member.name], view(member, batch), host
-        )
+        before = states[member.name]
+        after, output, found = member.step(own_key(key, member.name), before, view(member, batch), host)
+        states[member.name] = finite_or(after, before)
         metrics.update({f"{member.name}/{name}": value for name, value in found.items()})
         if member.door == "intrinsic reward":
             weighted = host.knobs[f"{member.name}.coef"] * jax.lax.stop_gradient(output)
@@ -118,6 +118,13 @@ def step(
         else:
             others[member.name] = output
     return states, Output(bonus, batch, others), metrics
+
+
+def finite_or(after: PyTree, before: PyTree) -> PyTree:
+    """`after`, or `before` where any number in `after` is not finite: one bad batch must not spoil a state for ever."""
+    numbers = [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all() if numbers else True
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, before)
 
 
 def own_params(pipeline: Pipeline, states: dict[str, PyTree]) -> dict[str, PyTree]:

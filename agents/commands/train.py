@@ -1,7 +1,8 @@
 """`train AGENT --env ID`: trains an agent; every option comes from a config dataclass.
 
 An explicit option wins over the preset, and the preset over the config's own default. Options of a part that is named
-(`--bonus rnd`) are written `--rnd.FIELD`, and those of the environment `--env.OPTION`.
+(`--bonus rnd`) are written `--rnd.FIELD`, those of the environment `--env.OPTION`, and those of a wrapper
+`--wrap.NAME.OPTION`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from agents.training.config import TrainConfig
 from envs.errors import UsageError, nearest
 
 _DOC = "Trains an agent. Ctrl-C saves and stops; the same command with --resume goes on."
-_ENV = "--env."
+_ENV, _WRAP = "--env.", "--wrap."
 
 
 class Pieces(NamedTuple):
@@ -29,7 +30,8 @@ class Pieces(NamedTuple):
 
 def run(argv: Sequence[str]) -> None:
     """Parses, trains and prints the result."""
-    env_options, words = _environment_options(argv)
+    env_options, words = _dotted_options(argv, _ENV)
+    wrap_options, words = _dotted_options(words, _WRAP)
     if not words or words[0].startswith("-"):
         _without_agent(words)
     agent, *words = words
@@ -42,7 +44,7 @@ def run(argv: Sequence[str]) -> None:
 
     from agents.training.run import train_command
 
-    result = train_command(agent, options, config, env_options)
+    result = train_command(agent, options, config, env_options, wrap_options)
     if found["json"]:
         emit(result)
     else:
@@ -117,6 +119,9 @@ def _parser(pieces: Pieces) -> Parser:
     parser.add_argument_group("environment").add_argument(
         f"{_ENV}OPTION", metavar="VALUE", help="an option of the environment: max_steps, repeat, or one of its suite's"
     )
+    parser.add_argument_group("wrappers").add_argument(
+        f"{_WRAP}NAME.OPTION", metavar="VALUE", help="an option of a wrapper that --wrap names, as frame_stack.k"
+    )
     notes = {
         option: f"({', '.join(registry.members(door)) or 'none yet'})" for option, door in _doors(pieces.config).items()
     }
@@ -143,16 +148,16 @@ def _options(pieces: Pieces, found: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _environment_options(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Takes `--env.OPTION VALUE` out of the words; without a value it is true."""
+def _dotted_options(argv: Sequence[str], prefix: str) -> tuple[dict[str, Any], list[str]]:
+    """Takes `--env.OPTION VALUE`, say, out of the words; without a value it is true."""
     options: dict[str, Any] = {}
     words, rest = list(argv), []
     while words:
         word = words.pop(0)
-        if not word.startswith(_ENV):
+        if not word.startswith(prefix):
             rest.append(word)
             continue
-        name, equals, value = word.removeprefix(_ENV).partition("=")
+        name, equals, value = word.removeprefix(prefix).partition("=")
         if not equals:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         options[name.replace("-", "_")] = _literal(value)

@@ -116,8 +116,8 @@ def step(
 
 def leaf_paths(params: PyTree, own: dict[str, PyTree] | None = None) -> list[str]:
     """Names of the leaves in the order that `nonfinite_leaf` counts them."""
-    tree = (params, own or {})
-    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    trees = (params, own or {})
+    return [jax.tree_util.keystr(path) for tree in trees for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def over_steps(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -30,7 +30,6 @@ from agents.training.setup import prepare
 from envs import wrappers
 from envs.contract import Env, HostMaker
 from envs.errors import UsageError
-from envs.wrappers import Chain
 
 
 class Run(NamedTuple):
@@ -44,12 +43,13 @@ class Run(NamedTuple):
         return str(self.folder)
 
 
-def train(agent: Agent, env: HostMaker | Env, **options: Any) -> Run:
+def train(agent: Agent, env: HostMaker | Env, *, wrap_options: dict[str, Any] | None = None, **options: Any) -> Run:
     """Trains an agent in an environment: `agents.train(agent, env, steps=2_000_000, seeds=4, out="runs/rooms")`.
 
     Args:
       agent: from `agents.make`.
       env: from `envs.make`.
+      wrap_options: options of the wrappers that `wrap` names, such as `{"frame_stack.k": 4}`.
       **options: the fields of `TrainConfig`.
 
     Raises:
@@ -60,28 +60,32 @@ def train(agent: Agent, env: HostMaker | Env, **options: Any) -> Run:
     folders: dict[str, Any] = {name: os.fspath(options[name]) for name in ("out", "init_from") if name in options}
     config = build(TrainConfig, {"env": env.spec.id, **options, **folders})
     prepare(config)
-    return start(agent, env, wrappers.parse(config.wrap), config)
+    return start(agent, env, wrap_options or {}, config)
 
 
 def train_command(
-    agent: str, options: dict[str, Any], train: TrainConfig, env_options: dict[str, Any]
+    agent: str,
+    options: dict[str, Any],
+    train: TrainConfig,
+    env_options: dict[str, Any],
+    wrap_options: dict[str, Any],
 ) -> dict[str, Any]:
     """`auxin train`: builds agent and environment by name, trains, and returns the result as plain JSON."""
     prepare(train)
     env = envs.make(train.env, backend=train.backend or None, **env_options)
-    wrapper = wrappers.parse(train.wrap)
-    made = agents.make(agent, wrapper.spec(env.spec), **options)
-    run = start(made, env, wrapper, train)
+    made = agents.make(agent, wrappers.parse(train.wrap, **wrap_options).spec(env.spec), **options)
+    run = start(made, env, wrap_options, train)
     return run.results[0] if len(run.results) == 1 else {"runs": list(run.results), "out": str(run.folder)}
 
 
-def start(agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfig) -> Run:
+def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig) -> Run:
     """Runs every seed: one after the other on the host, side by side on the device."""
+    wrapper = wrappers.parse(config.wrap, **wrap_options)
     out = Path(config.out or f"runs/{agent.name}-{env.spec.id}")
     seeds = tuple(config.seed + index for index in range(config.seeds))
     folders = tuple(out / f"seed-{seed}" if config.seeds > 1 else out for seed in seeds)
     for folder in folders:
-        _claim(folder, agent, env, wrapper, config)
+        _claim(folder, agent, env, wrap_options, config)
     n = config.envs or agent.config.get("envs", 64)
     evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes)
     groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
@@ -107,7 +111,9 @@ def start(agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfi
     return Run(out, folders, tuple(results))
 
 
-def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfig) -> None:
+def _claim(
+    folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig
+) -> None:
     """Makes the folder this run's own, or makes sure that it is."""
     mine: dict[str, Any] = {
         "agent": agent.name,
@@ -115,9 +121,9 @@ def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain, con
         "env": env.spec.id,
         "env_version": env.spec.version,
         "backend": env.backend if isinstance(env, HostMaker) else "device",
-        "env_options": env.options if isinstance(env, HostMaker) else {},
+        "env_options": env.options or {},
         "wrap": config.wrap,
-        "wrap_options": {},
+        "wrap_options": wrap_options,
         "train": dataclasses.asdict(config),
     }
     if not (folder / saved.CONFIG).exists():
@@ -127,7 +133,7 @@ def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain, con
     if not config.resume:
         raise UsageError(f"{folder} already holds a run: give --resume to go on with it, or another --out.")
     theirs = saved.read_config(folder)
-    for name in ("agent", "options", "env", "env_options", "backend", "wrap"):
+    for name in ("agent", "options", "env", "env_options", "backend", "wrap", "wrap_options"):
         if _plain(theirs[name]) != _plain(mine[name]):
             raise UsageError(f"{folder} was begun with another {name}: {_difference(theirs[name], mine[name])}.")
     for name in ("envs", "seed", "seeds", "eval_every", "eval_episodes", "log_every"):

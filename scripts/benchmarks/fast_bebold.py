@@ -13,8 +13,7 @@ from agents.training.host_loop import HostLoop
 from agents.training.setup import prepare
 from envs import wrappers
 from envs.contract import EnvSpec, HostMaker
-
-TASK = "MiniGrid-KeyCorridorS3R3-v0"
+from scripts.benchmarks.benchmark import TASK
 
 
 def options() -> dict[str, Any]:

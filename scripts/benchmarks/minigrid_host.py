@@ -2,8 +2,7 @@
 
 import time
 
-from scripts.benchmarks.benchmark import Benchmark, Measured, Peer
-from scripts.benchmarks.fast_bebold import TASK
+from scripts.benchmarks.benchmark import TASK, Benchmark, Measured, Peer
 
 WARM_UP = 3  # updates before the clock starts: the first ones compile and fill caches
 
@@ -11,9 +10,9 @@ WARM_UP = 3  # updates before the clock starts: the first ones compile and fill 
 def measure(seconds: int) -> Measured:
     """Runs the host loop for so many seconds after its warm-up."""
     from agents.networks.actor_critic import count
-    from scripts.benchmarks.fast_bebold import loop as make_loop
+    from scripts.benchmarks import fast_bebold
 
-    loop = make_loop()
+    loop = fast_bebold.loop()
     try:
         loop.start()
         for _ in range(WARM_UP):

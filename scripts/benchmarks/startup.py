@@ -8,8 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.benchmarks.benchmark import ROOT, Benchmark, Measured
-from scripts.benchmarks.fast_bebold import TASK
+from scripts.benchmarks.benchmark import ROOT, TASK, Benchmark, Measured
 
 POLL = 0.005  # seconds between two looks at the run's metrics
 

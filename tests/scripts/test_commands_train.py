@@ -22,7 +22,7 @@ def runs(monkeypatch):
     """What the run was asked for, instead of a run."""
     asked = []
 
-    def train_command(agent, options, train, env_options):
+    def train_command(agent, options, train, env_options, wrap_options):
         asked.append((agent, options, train, env_options))
         return RESULT
 

@@ -1,0 +1,190 @@
+"""The benchmarks: what they print, what they refuse, and that small slices of them really measure."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agents
+
+ROOT = Path(agents.__file__).resolve().parents[1]
+TINY = {
+    "envs": 4,
+    "unroll": 4,
+    "epochs": 1,
+    "minibatches": 1,
+    "encoder": "mlp",
+    "hidden": (8,),
+    "bebold.hidden": (8,),
+    "bebold.predictor": (8,),
+    "bebold.target": (8,),
+    "bebold.out": 8,
+}
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """A module of `scripts` by its name, such as `benchmarks.command`."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"scripts.{name}")
+
+
+@pytest.fixture
+def benchmark(module, capsys):
+    """`benchmark("update", "--json")` gives `(code, stdout, stderr)`."""
+
+    def run(*words):
+        code = module("benchmarks.command").main(words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def fake(module, monkeypatch, tmp_path):
+    """The benchmark `update` replaced by one of value 6 with a peer `half` of value 3; its amount is 1, in full 2."""
+    made = module("benchmarks.benchmark")
+    script = tmp_path / "half.py"
+    script.write_text("import sys\nprint('warming up')\nprint(3 * float(sys.argv[2]) if sys.argv[1] == 'x' else 0)")
+    peer = made.Peer("half as fast", "json", str(script), ("x",))
+    entry = made.Benchmark(
+        "a fake", "steps/s", (1, 2), "rounds", lambda n: made.Measured(6.0 * n, {"rounds": n}), {"half": peer}
+    )
+    monkeypatch.setattr(module("benchmarks.update"), "BENCHMARK", entry)
+    return script
+
+
+@pytest.fixture
+def tiny(module, monkeypatch):
+    monkeypatch.setattr(module("benchmarks.fast_bebold"), "options", lambda: dict(TINY))
+    monkeypatch.setattr(module("benchmarks.fast_bebold"), "prepare", lambda config: None)
+
+
+def test_without_a_name_all_are_listed(benchmark, module):
+    code, out, _ = benchmark()
+    assert code == 0
+    assert all(name in out for name in module("benchmarks.command").NAMES)
+
+
+def test_the_list_as_json(benchmark, module):
+    code, out, _ = benchmark("--json")
+    listed = json.loads(out)["benchmarks"]
+    assert code == 0
+    assert [one["name"] for one in listed] == list(module("benchmarks.command").NAMES)
+    assert {"sb3", "envpool", "farama"} <= set(listed[0]["peers"])
+
+
+def test_json_has_the_promised_keys_and_the_ratio(benchmark, fake):
+    code, out, err = benchmark("update", "--json")
+    assert (code, err) == (0, "")
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    assert list(result) == ["name", "value", "unit", "peers", "ratios", "config", "hardware", "commit"]
+    assert (result["name"], result["value"], result["unit"]) == ("update", 6.0, "steps/s")
+    assert (result["peers"], result["ratios"]) == ({"half": 3.0}, {"half": 2.0})
+    assert result["config"] == {"amount": "1 rounds", "rounds": 1}
+    assert result["hardware"]["cores"] >= 1
+
+
+def test_full_measures_all_of_it_on_both_sides(benchmark, fake):
+    result = json.loads(benchmark("update", "--full", "--json")[1])
+    assert (result["value"], result["peers"], result["config"]["rounds"]) == (12.0, {"half": 6.0}, 2)
+
+
+@pytest.mark.parametrize(("words", "peers"), [((), ["half"]), (("--peer", "none"), []), (("--peer", "half"), ["half"])])
+def test_peers_are_chosen(benchmark, fake, words, peers):
+    assert list(json.loads(benchmark("update", "--json", *words)[1])["peers"]) == peers
+
+
+def test_people_see_slice_value_and_ratio(benchmark, fake):
+    code, out, _ = benchmark("update")
+    assert code == 0
+    assert "a slice" in out
+    assert "auxin / half = 2" in out
+    assert "rounds: 1" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("minigrid_hots",), "there is no benchmark 'minigrid_hots': did you mean minigrid_host?"),
+        (("minigrid_host", "--peer", "sb4"), "there is no peer 'sb4': did you mean sb3?"),
+        (("startup", "--peer", "sb3"), "there is no peer 'sb3': this benchmark has no peers."),
+        (("startup", "--pear", "sb3"), "benchmark has no option --pear: did you mean --peer?"),
+    ],
+)
+def test_mistakes_are_one_sentence(benchmark, words, sentence):
+    assert benchmark(*words) == (2, "", f"auxin: {sentence}\n")
+
+
+def test_a_missing_peer_is_found_before_anything_is_measured(benchmark, module, monkeypatch):
+    measured = []
+    entry = module("benchmarks.minigrid_host").BENCHMARK._replace(measure=measured.append)
+    monkeypatch.setattr(module("benchmarks.minigrid_host"), "BENCHMARK", entry)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, out, err = benchmark("minigrid_host", "--peer", "sb3")
+    assert (code, out, measured) == (2, "", [])
+    assert err == "auxin: the peer sb3 needs stable_baselines3, which is not installed: make bench brings it.\n"
+
+
+def test_a_peer_that_fails_says_why(benchmark, fake):
+    fake.write_text("raise SystemExit('no display')")
+    with pytest.raises(RuntimeError, match="no display"):
+        benchmark("update", "--json")
+
+
+def test_minigrid_host_counts_steps_and_waiting(module, tiny):
+    pytest.importorskip("envpool")
+    value, config = module("benchmarks.minigrid_host").measure(1)
+    shares = [value for name, value in config.items() if "waited" in name]
+    assert config["parameters"] > 0
+    assert config["steps"] % 16 == 0
+    assert 0 < value <= config["steps"]  # at least one second was measured
+    assert len(shares) == 2
+    assert all(0 <= share <= 1 for share in shares)
+
+
+@pytest.mark.slow
+def test_update_is_the_sum_of_its_parts(module, tiny):
+    pytest.importorskip("envpool")
+    value, config = module("benchmarks.update").measure(1)
+    parts = [time for name, time in config.items() if name.endswith("(ms)")]
+    assert value > 0
+    assert sum(parts) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("package", "script"), [("envpool", "envpool_steps"), ("minigrid", "farama_steps")])
+def test_peers_that_only_step(module, package, script):
+    pytest.importorskip(package)
+    assert module(f"peers.{script}").main("MiniGrid-Empty-5x5-v0", 0.05) > 100
+
+
+def test_startup_tells_why_a_process_failed(module, monkeypatch, tmp_path):
+    startup = module("benchmarks.startup")
+    monkeypatch.setattr(startup, "TASK", "MiniGrid-Nowhere-v0")
+    with pytest.raises(RuntimeError, match="MiniGrid-Nowhere-v0"):
+        startup.first_update(tmp_path / "run", tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_startup_is_faster_with_a_warm_cache(module):
+    pytest.importorskip("envpool")
+    cold, config = module("benchmarks.startup").measure(1)
+    assert 0 < config["warm (s)"] < cold
+
+
+@pytest.mark.slow
+def test_sb3_learns_a_whole_iteration(module):
+    pytest.importorskip("stable_baselines3")
+    assert module("peers.sb3_ppo").main("MiniGrid-Empty-5x5-v0", 0.05) > 10
+
+
+def test_the_script_runs_from_anywhere(tmp_path):
+    script = str(ROOT / "scripts" / "benchmark.py")
+    done = subprocess.run([sys.executable, script, "nothing"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("auxin: there is no benchmark 'nothing'")
