@@ -31,7 +31,7 @@ lint: $(VENV)/.installed-dev ## check style, format and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.installed-bench ## install the peers to measure against, and list the benchmarks
-	@$(BIN)/python scripts/benchmark.py --help
+	@$(BIN)/python scripts/benchmark.py
 
 clean: ## remove caches and build leftovers; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from envs.contract import EnvSpec
 
 TASK = "MiniGrid-KeyCorridorS3R3-v0"
-STEPS = 3_000_000
+STEPS = 4_000_000
 EPISODES = 100  # of each evaluation
 
 

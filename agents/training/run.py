@@ -111,9 +111,7 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     return Run(out, folders, tuple(results))
 
 
-def _claim(
-    folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig
-) -> None:
+def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig) -> None:
     """Makes the folder this run's own, or makes sure that it is."""
     mine: dict[str, Any] = {
         "agent": agent.name,

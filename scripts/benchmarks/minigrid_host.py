@@ -42,7 +42,7 @@ def measure(seconds: int) -> Measured:
 BENCHMARK = Benchmark(
     doc="BeBold end to end (act, step, bonus, learn) on KeyCorridorS3R3 through EnvPool",
     unit="env steps/s",
-    amounts=(8, 60),
+    amounts=(6, 60),
     amount="seconds on each side",
     measure=measure,
     peers={

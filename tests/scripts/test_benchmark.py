@@ -114,7 +114,7 @@ def test_people_see_slice_value_and_ratio(benchmark, fake):
         (("minigrid_hots",), "there is no benchmark 'minigrid_hots': did you mean minigrid_host?"),
         (("minigrid_host", "--peer", "sb4"), "there is no peer 'sb4': did you mean sb3?"),
         (("startup", "--peer", "sb3"), "there is no peer 'sb3': this benchmark has no peers."),
-        (("startup", "--pear", "sb3"), "benchmark has no option --pear: did you mean --peer?"),
+        (("startup", "--pear", "sb3"), "benchmark has no option --pear: did you mean --peer or --help?"),
     ],
 )
 def test_mistakes_are_one_sentence(benchmark, words, sentence):
