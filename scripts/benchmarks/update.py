@@ -35,7 +35,8 @@ def measure(repeats: int) -> Measured:
         return learner.learn(agent, loop.spec, key, moved, rollout, jax.numpy.float32(0))
 
     def bonus(state, rollout):
-        return hooks.step(base.pipeline, key, state.auxiliaries, rollout, onpolicy.host(base, state))
+        states, output, _ = hooks.step(base.pipeline, key, state.auxiliaries, rollout, onpolicy.host(base, state))
+        return states, output.bonus  # with the states, or the compiler would leave the predictor's training out
 
     def evaluate(state, rollout):
         return onpolicy.evaluate(base, state.params, state.variables, rollout).value_t
@@ -44,7 +45,7 @@ def measure(repeats: int) -> Measured:
     whole = shortest(jax.jit(learn), repeats, moved, rollout)
     parts = {
         "first visits": shortest(jax.jit(watch), repeats, moved, rollout),
-        "bonus": shortest(jax.jit(lambda *given: bonus(*given)[1].bonus), repeats, moved.state, seen),
+        "bonus": shortest(jax.jit(bonus), repeats, moved.state, seen),
         "evaluate": shortest(jax.jit(evaluate), repeats, moved.state, seen),
     }
     parts["epochs and the rest"] = whole - sum(parts.values())
