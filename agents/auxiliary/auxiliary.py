@@ -14,15 +14,15 @@ import optax
 # says how each is checked.
 NEEDS = {
     "unroll": "an agent that learns from unrolls",
-    "sequences": "sequences of consecutive steps",
+    "sequences": "an agent that learns from consecutive steps",
     "replay": "an agent that learns from a replay buffer",
     "grid_key": "an environment that gives a hash of the full state (`grid_key`)",
     "mission": "an environment with a mission text",
     "success": "an environment that reports success",
-    "discrete": "discrete actions",
-    "teacher": "a policy to learn from",
-    "per_example": "gradients of single records",
-    "evaluate": "a loop that lends an evaluation",
+    "discrete": "an environment with discrete actions",
+    "teacher": "an agent that lends a policy to learn from",
+    "per_example": "an agent that lends gradients of single records",
+    "evaluate": "an agent that lends an evaluation",
 }
 
 

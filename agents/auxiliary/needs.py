@@ -46,5 +46,5 @@ def check(pipeline: Pipeline, agent: str, feed: Feed, lends: tuple[str, ...] = (
             else:
                 raise UsageError(f"{member.name} asks for {need!r}, which is no known need: {nearest(need, NEEDS)}")
             if not met:
-                wanted = NEEDS.get(need, f"an encoder that shows its {need.removeprefix('taps:')}")
-                raise UsageError(f"{member.name} needs {wanted}, which {who} is not.")
+                wanted = NEEDS.get(need, f"an agent that shows its {need.removeprefix('taps:')}")
+                raise UsageError(f"{member.name} needs {wanted}, and {who} is not one.")

@@ -12,7 +12,7 @@ class TrainConfig:
 
     env: str = ""
     """The environment's id, see `list envs`."""
-    backend: Literal["host", "reference", "device"] | None = None
+    backend: str | None = None
     """What runs the environment; none takes the first backend that the environment has."""
     steps: int = 1_000_000
     """Environment steps of the whole run, all parallel environments counted."""
@@ -36,6 +36,8 @@ class TrainConfig:
     """Evaluate every so many environment steps; 0 never."""
     eval_episodes: int = 32
     """Episodes of one evaluation."""
+    eval_sample: bool = False
+    """Draw an evaluation's actions from the policy; the likeliest alone may walk in circles."""
     stop_at: float | None = None
     """End the run once this return is reached, in evaluation where there is one."""
     hours: float = 0.0

@@ -11,7 +11,7 @@ from typing import Any, Self
 import jax
 
 from agents.agent import Agent
-from agents.training import checkpoints, gradient, saved
+from agents.training import checkpoints, evaluation, gradient, saved
 from agents.training.config import TrainConfig
 from agents.training.evaluation import Evaluator
 from agents.training.learner import WINDOW
@@ -195,7 +195,7 @@ class Driver:
             seed = EVALUATION_SEED + self._loop.seeds[index]
             scores = self._evaluator(state, self._loop.wrapper_state(index), seed)
             mean = float(scores.returns.mean())
-            values = {f"eval/{name}": value for name, value in scores.report().items()}
+            values = {f"eval/{name}": value for name, value in evaluation.report([scores]).items()}
             writer.write(step, self._loop.updates, values)
             found.append(mean)
             best = self._notes[index]["best"]

@@ -9,7 +9,7 @@ import numpy as np
 
 import envs
 from agents.agent import Agent, State
-from agents.training.statistics import summary
+from agents.training.statistics import interval, summary, wilson
 from envs.contract import Env, HostEnv, HostMaker, TimeStep
 from envs.errors import UsageError
 from envs.wrappers import Chain, WrapperState
@@ -22,22 +22,21 @@ class Scores(NamedTuple):
     lengths: np.ndarray
     success: np.ndarray | None
 
-    def report(self) -> dict[str, Any]:
-        """Interquartile mean of the returns with its 95% interval, mean length, success rate with its interval."""
-        found = {f"return_{name}": value for name, value in summary(self.returns).items() if name != "n"}
-        found |= {"episodes": len(self.returns), "length": float(self.lengths.mean())}
-        if self.success is not None:
-            low, high = wilson(int(self.success.sum()), len(self.success))
-            found |= {"success": float(self.success.mean()), "success_low": low, "success_high": high}
-        return found
 
+def report(scores: list[Scores]) -> dict[str, Any]:
+    """What one or several seeds scored: interquartile mean of the returns, mean length, success rate, with intervals.
 
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95% score interval of a success rate (Wilson, 1927), which holds near 0 and 1 too."""
-    rate = successes / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    The 95% intervals are bootstrapped over seeds and their episodes; a single seed's success rate has Wilson's.
+    """
+    returns = np.stack([each.returns for each in scores])
+    found = {f"return_{name}": value for name, value in summary(returns).items() if name != "n"}
+    found |= {"episodes": returns.size, "length": float(np.mean([each.lengths for each in scores]))}
+    successes = [each.success for each in scores if each.success is not None]
+    if successes:
+        table = np.stack(successes)
+        low, high = interval(table, np.mean) if len(table) > 1 else wilson(int(table.sum()), table.size)
+        found |= {"success": float(table.mean()), "success_low": low, "success_high": high}
+    return found
 
 
 class Evaluator:
@@ -134,31 +133,38 @@ def evaluate_run(
     checkpoint: str = "best",
     video: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a finished or stopped run and returns what it scored, with the run's provenance.
+    """Evaluates every seed of a finished or stopped run and returns what they scored, with the run's provenance.
 
     Raises:
       UsageError: if the folder holds no run, or `video` is asked of an environment that cannot draw itself.
     """
     from agents.training.provenance import provenance
-    from agents.training.saved import open_run
+    from agents.training.saved import open_run, seed_folders
 
-    saved = open_run(run, checkpoint)
-    evaluator = Evaluator(saved.agent, saved.env, saved.wrapper, episodes=episodes, greedy=greedy)
-    scores = evaluator(saved.state, saved.wrapper_state, seed)
-    report = {
+    opened, scores = [], []
+    for folder in seed_folders(run):
+        saved = open_run(folder, checkpoint)
+        evaluator = Evaluator(saved.agent, saved.env, saved.wrapper, episodes=episodes, greedy=greedy)
+        opened.append(saved)
+        scores.append(evaluator(saved.state, saved.wrapper_state, seed))
+    first = opened[0]
+    found = {
         "run": str(run),
-        "agent": saved.agent.name,
-        "env": saved.env.spec.id,
-        "checkpoint": saved.path.name,
-        "step": saved.step,
+        "agent": first.agent.name,
+        "env": first.env.spec.id,
+        "checkpoints": [str(saved.path) for saved in opened],
+        "step": max(saved.step for saved in opened),
         "greedy": greedy,
-        **scores.report(),
-        "returns": scores.returns.tolist(),
-        "provenance": provenance(seed, saved.env.spec),
+        **report(scores),
+        "returns": [each.returns.tolist() for each in scores],
+        "options": first.agent.config,
+        "provenance": provenance(seed, first.env.spec),
     }
+    if len(scores) > 1:
+        found["seeds"] = [report([each]) for each in scores]
     if video:
-        report["video"] = record(saved, Path(video), seed=seed, greedy=greedy)
-    return report
+        found["video"] = record(first, Path(video), seed=seed, greedy=greedy)
+    return found
 
 
 def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps: int = 12) -> str:

@@ -11,7 +11,6 @@ Several seeds have a folder each, `runs/NAME/seed-0` and so on.
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +86,7 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     for folder in folders:
         _claim(folder, agent, env, wrap_options, config)
     n = config.envs or agent.config.get("envs", 64)
-    evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes)
+    evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes, greedy=not config.eval_sample)
     groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
     results: list[dict[str, Any]] = []
     interrupt = Interrupt()
@@ -104,8 +103,6 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
                 loop.close()
             if interrupt.asked:
                 break
-    if len(seeds) > 1 and not config.quiet:
-        print(table(results), file=sys.stderr)
     if interrupt.asked:
         raise KeyboardInterrupt(f"stopped; everything is saved: the same command with --resume goes on in {out}")
     return Run(out, folders, tuple(results))
@@ -134,7 +131,7 @@ def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[
     for name in ("agent", "options", "env", "env_options", "backend", "wrap", "wrap_options"):
         if _plain(theirs[name]) != _plain(mine[name]):
             raise UsageError(f"{folder} was begun with another {name}: {_difference(theirs[name], mine[name])}.")
-    for name in ("envs", "seed", "seeds", "eval_every", "eval_episodes", "log_every"):
+    for name in ("envs", "seed", "seeds", "eval_every", "eval_episodes", "eval_sample", "log_every"):
         if theirs["train"][name] != mine["train"][name]:
             was, now = theirs["train"][name], mine["train"][name]
             raise UsageError(f"{folder} was begun with {name} {was}, and cannot go on with {now}.")
@@ -154,13 +151,3 @@ def _difference(theirs: Any, mine: Any) -> str:
             if _plain(theirs.get(name)) != _plain(mine.get(name)):
                 return f"{name} was {theirs.get(name)} and is {mine.get(name)}"
     return f"it was {theirs} and is {mine}"
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """One line for each seed, and their mean."""
-    lines = [f"{'seed':>6} {'steps':>12} {'return':>9} {'success':>9}  stopped by"]
-    for result in results:
-        final = result["final"]
-        score, success = (final.get(name, float("nan")) for name in ("episode_return", "success"))
-        lines.append(f"{result['seed']:>6} {result['steps']:>12,} {score:>9.3f} {success:>9.2%}  {result['stopped']}")
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The interquartile mean of scores and its bootstrap interval.
+"""The interquartile mean of scores with its bootstrap interval, and the interval of a success rate.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 """
@@ -63,6 +63,14 @@ def summary(scores: Any, confidence: float = 0.95, samples: int = 2000, seed: in
     table = _table(scores)
     low, high = interval(table, iqm, confidence, samples, seed)
     return {"iqm": float(iqm(table)), "low": low, "high": high, "mean": float(table.mean()), "n": table.size}
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95% score interval of a success rate (Wilson, 1927), which holds near 0 and 1 too."""
+    rate = successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def _table(scores: Any) -> np.ndarray:

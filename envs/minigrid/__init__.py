@@ -25,7 +25,7 @@ ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
 
 
 def ids() -> dict[str, Listing]:
-    """All tasks by id,."""
+    """All tasks by id."""
     return {task.id: Listing(task.id, SUITE, BACKENDS, task.doc) for task in TASKS.values()}
 
 

@@ -212,7 +212,7 @@ def test_an_evaluation_repeats_for_a_seed(memory):
     one, two = (agents.evaluate(memory, episodes=40, seed=7) for _ in range(2))
     assert one["returns"] == two["returns"]
     assert {**one, "provenance": 0} == {**two, "provenance": 0}
-    assert one["episodes"] == len(one["returns"]) == 40
+    assert one["episodes"] == len(one["returns"][0]) == 40
     assert one["success"] == np.mean(np.array(one["returns"]) > 0)
     assert 0 <= one["success_low"] < one["success"] <= one["success_high"] <= 1
     assert one["success"] > 0.8
@@ -223,8 +223,8 @@ def test_an_evaluation_repeats_for_a_seed(memory):
 
 def test_sampled_actions_and_other_seeds_give_other_episodes(pendulum):
     options = {"episodes": 3}
-    greedy, other = (agents.evaluate(pendulum, seed=seed, **options)["returns"] for seed in (1, 2))
-    sampled = agents.evaluate(pendulum, seed=1, greedy=False, **options)["returns"]
+    (greedy,), (other,) = (agents.evaluate(pendulum, seed=seed, **options)["returns"] for seed in (1, 2))
+    (sampled,) = agents.evaluate(pendulum, seed=1, greedy=False, **options)["returns"]
     assert len({*greedy, *other, *sampled}) == 9
     assert all(score < 0 for score in greedy)
 
