@@ -493,3 +493,13 @@ def test_action_repeat_sums_rewards_and_stops_at_the_end(k, rewards, counts):
 def test_lengths_of_time_are_at_least_one(change):
     with pytest.raises(UsageError, match="at least"):
         change(make("Counting-device-v0"), 0)
+
+
+def test_a_feature_that_never_changes_is_zero_and_not_nan_under_jit():
+    wrapper = chain(normalize_obs())
+    spec = EnvSpec("Fake-v0", "0", Array((2,), "float32"), Discrete(2))
+    obs = jnp.stack([jnp.full(8, 3.0), jnp.arange(8.0)], -1)
+    raw = TimeStep(obs, jnp.zeros(8), jnp.ones(8), jnp.zeros(8, bool), obs, {})
+    _, seen = jax.jit(lambda raw: wrapper.timestep(wrapper.init(spec, 8), raw, False))(raw)
+    np.testing.assert_array_equal(seen.obs[:, 0], 0.0)
+    assert np.isfinite(seen.obs).all()
