@@ -70,9 +70,8 @@ def make(name, **options):
     return Pipeline((member._replace(door="intrinsic reward"),), SPEC)
 
 
-def run(pipeline, batch, states=None, key=0):
-    """Observe, then one step: `(states, bonus, metrics)`, as a learner does it."""
-    states = states or hooks.init(pipeline, jax.random.key(1), lend())
+def updater(pipeline):
+    """Observe, then one step, as a learner does it; compiled at its first call."""
 
     @jax.jit
     def update(states, batch, key):
@@ -82,7 +81,13 @@ def run(pipeline, batch, states=None, key=0):
         states, output, metrics = hooks.step(pipeline, key, states, batch._replace(extras=extras), lend())
         return states, output.bonus, metrics
 
-    return update(states, batch, jax.random.key(key))
+    return update
+
+
+def run(pipeline, batch, states=None, key=0, update=None):
+    """One update: `(states, bonus, metrics)`."""
+    states = states or hooks.init(pipeline, jax.random.key(1), lend())
+    return (update or updater(pipeline))(states, batch, jax.random.key(key))
 
 
 @pytest.mark.parametrize("name", registry.members("intrinsic reward"))
@@ -109,8 +114,9 @@ def test_every_bonus_falls_where_it_has_been(name):
     # The same unroll over and over: what is known pays less and less, which a method without its core would not show.
     quick = {"learning_rate": 1e-2, "minibatches": 4} if name in RND_FAMILY else {}
     pipeline, batch, states, bonuses = make(name, **quick), rollout(), None, []
+    update = updater(pipeline)
     for turn in range(60):
-        states, bonus, _ = run(pipeline, batch, states, turn)
+        states, bonus, _ = run(pipeline, batch, states, turn, update)
         bonuses.append(float(bonus.mean()))
     assert bonuses[0] > 0
     assert np.mean(bonuses[-5:]) < 0.6 * bonuses[0]

@@ -113,7 +113,6 @@ def test_seeds_are_a_table(command, monkeypatch):
         (["ppo", "--env", "x", "--learning-rate", "-1"], "learning_rate must be above 0, not -1.0."),
         (["ppo", "--env", "x", "--steps", "many"], "steps must be a whole number, not 'many'."),
         (["ppo", "--env", "x", "--steps", "0"], "steps must be above 0, not 0."),
-        (["ppo", "--env", "x", "--backend", "gpu"], "backend must be host, reference, device or none, not 'gpu'."),
         (["ppo", "--env", "x", "--core", "gur"], "core must be none, gru or lstm, not 'gur'."),
         (["ppo", "--env", "x", "--anneal=maybe"], "--anneal"),
         (["ppo", "--env", "x", "--bonus", "rdn"], "there is no intrinsic reward 'rdn': did you mean rnd"),
