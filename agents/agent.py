@@ -144,7 +144,7 @@ class Agent(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What one forward of an agent's network gives, time-major `[T, B, ...]`."""
+    """What one forward of an agent's network gives, time-major `[T, B, ...]`; sown losses and metrics are scalars."""
 
     features: jax.Array
     dist: Any
@@ -152,6 +152,7 @@ class Outputs(NamedTuple):
     carry: PyTree
     losses: dict[str, jax.Array]
     taps: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
 
 
 class Host(NamedTuple):

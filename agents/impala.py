@@ -69,6 +69,7 @@ def loss(base: Base, state: State, reward: jax.Array, params: Any, key: jax.Arra
     }
     spread = jnp.var(corrected.target) + 1e-8
     metrics = {
+        **outputs.metrics,
         "entropy": entropy.mean(),
         "ratio": ratio.mean(),
         "explained_variance": 1.0 - jnp.var(corrected.target - outputs.value) / spread,

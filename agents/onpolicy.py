@@ -150,14 +150,14 @@ def forward(base: Base, params: PyTree, variables: PyTree, obs, carry, first, *,
         rngs=rngs,
         mutable=["losses", "metrics", "taps"],
     )
-    extra = {path[-2].key: leaf for path, leaf in leaves(sown.get("losses", {}))}
-    taps = {path[-2].key: leaf for path, leaf in leaves(sown.get("taps", {}))}
-    return Outputs(features, dist, value, carry, extra, taps), carries
+    # An encoder with a memory sows at every step of the unroll: what is asked for is the mean.
+    averaged = {kind: {name: leaf.mean() for name, leaf in named(sown, kind).items()} for kind in ("losses", "metrics")}
+    return Outputs(features, dist, value, carry, averaged["losses"], named(sown, "taps"), averaged["metrics"]), carries
 
 
-def leaves(tree: PyTree):
-    """Leaves with their paths; Flax sows tuples, so the name is the last key but one."""
-    return jax.tree_util.tree_leaves_with_path(tree)
+def named(sown: PyTree, kind: str) -> dict[str, jax.Array]:
+    """What was sown into a collection, by name; Flax sows tuples, so the name is the last key but one of a path."""
+    return {path[-2].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(sown.get(kind, {}))}
 
 
 # --------------------------------------------------------------------------------------------------------- STATE
@@ -283,8 +283,13 @@ def evaluate(
         rngs=rngs,
     )
     value_t = value_t.reshape(-1).at[index].set(ends.value[0], mode="drop").reshape(steps, n)
-    acted = jax.tree.map(lambda leaf: leaf[:steps], outputs._replace(carry=(), losses={}, taps={}))
-    return Evaluation(acted, value_t)
+    acted = jax.tree.map(lambda leaf: leaf[:steps], without_sown(outputs))
+    return Evaluation(acted._replace(losses=outputs.losses, metrics=outputs.metrics), value_t)
+
+
+def without_sown(outputs: Outputs) -> Outputs:
+    """Only what has a time axis."""
+    return outputs._replace(carry=(), losses={}, taps={}, metrics={})
 
 
 def _in_chunks(base: Base, params: PyTree, variables: PyTree, obs, carry, first, *, train: bool, rngs=None):
@@ -297,7 +302,11 @@ def _in_chunks(base: Base, params: PyTree, variables: PyTree, obs, carry, first,
     if size == steps or train or rngs or jax.tree.leaves(carry):
         return forward(base, params, variables, obs, carry, first, train=train, rngs=rngs)
     split = lambda leaf: leaf.reshape(steps // size, size, *leaf.shape[1:])  # noqa: E731
-    read = lambda chunk: forward(base, params, variables, chunk[0], carry, chunk[1], train=train)  # noqa: E731
+
+    def read(chunk):
+        outputs, carries = forward(base, params, variables, chunk[0], carry, chunk[1], train=train)
+        return without_sown(outputs), carries
+
     found = jax.lax.map(read, jax.tree.map(split, (obs, first)))
     return jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), found)
 

@@ -78,6 +78,7 @@ def loss(base: Base, state: State, params: Any, key: jax.Array, batch: Batch):
         **outputs.losses,
     }
     metrics = {
+        **outputs.metrics,
         "entropy": entropy,
         "clipped": (jnp.abs(ratio - 1.0) > base.config.clip).mean(),
         "kl": (ratio - 1.0 - jnp.log(ratio)).mean(),

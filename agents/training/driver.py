@@ -1,5 +1,6 @@
 """Drives a loop through a run: progress, metrics, evaluations, checkpoints, and every way a run can end."""
 
+import dataclasses
 import math
 import signal
 import sys
@@ -75,8 +76,10 @@ class Driver:
         """Runs to the end and returns the result of every seed."""
         loop, config = self._loop, self._config
         template = loop.template()
-        state = size(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in _arrays(template)))
-        self._say(f"{self._agent.name} on {loop.spec.id}: {len(self._folders)} seed(s) x {state} of state")
+        self._bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in _arrays(template))
+        seeds = ", ".join(map(str, loop.seeds))
+        settings = f"{config.matmul_precision} precision{', deterministic' if config.deterministic else ''}"
+        self._say(f"{self._agent.name} on {loop.spec.id}, seed {seeds}: {size(self._bytes)} of state each, {settings}")
         resumed = config.resume and self._resume(template)
         started = time.monotonic()
         if not resumed:
@@ -239,6 +242,8 @@ class Driver:
                 "best_evaluation": self._notes[index]["best"],
                 "final": {name: float(value) for name, value in latest[index].items()},
                 "options": self._agent.config,
+                "train": dataclasses.asdict(self._config),
+                "state_bytes": self._bytes,
                 "provenance": provenance(self._loop.seeds[index], self._env.spec),
             }
             write_json(folder / "result.json", result)
