@@ -14,6 +14,7 @@ from agents.auxiliary import pipeline as hooks
 from agents.config import require
 from agents.onpolicy import Base
 from agents.training import gradient
+from agents.training.devices import divided
 from envs.contract import EnvSpec
 from envs.errors import UsageError
 
@@ -145,7 +146,7 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
 
 def part_of(batch: Batch, index: jax.Array) -> Batch:
     """The same batch of the environments in `index`."""
-    at = lambda axis: lambda leaf: jnp.take(leaf, index, axis=axis)  # noqa: E731
+    at = lambda axis: lambda leaf: divided(jnp.take(leaf, index, axis=axis), axis)  # noqa: E731
     rollout = batch.rollout
     return Batch(
         Rollout(
@@ -155,7 +156,7 @@ def part_of(batch: Batch, index: jax.Array) -> Batch:
             extras=jax.tree.map(at(1), rollout.extras),
             timestep=jax.tree.map(at(1), rollout.timestep),
         ),
-        *(leaf[:, index] for leaf in (batch.advantage, batch.target, batch.value)),
+        *map(at(1), (batch.advantage, batch.target, batch.value)),
     )
 
 

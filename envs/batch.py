@@ -16,15 +16,17 @@ class Batch(NamedTuple):
     Attributes:
       spec: the `EnvSpec` of one environment.
       n: number of environments.
-      reset: `(key) -> (states, TimeStep [n, ...])`, the first one: reward 0, discount 1, last False.
-      step: `(key, states, actions [n, ...]) -> (states, TimeStep [n, ...])`; ended episodes are already reset in
-        `states` and `obs`.
+      reset: `(key, data=None) -> (states, TimeStep [n, ...])`, the first one: reward 0, discount 1, last False.
+      step: `(key, states, actions [n, ...], data=None) -> (states, TimeStep [n, ...])`; ended episodes are already
+        reset in `states` and `obs`.
+
+    `data` is the environment's `data`. Jitted code should hand it over as an argument: without it, it is compiled in.
     """
 
     spec: EnvSpec
     n: int
-    reset: Callable[[jax.Array], tuple[PyTree, TimeStep]]
-    step: Callable[[jax.Array, PyTree, PyTree], tuple[PyTree, TimeStep]]
+    reset: Callable[..., tuple[PyTree, TimeStep]]
+    step: Callable[..., tuple[PyTree, TimeStep]]
 
 
 def select(mask: jax.Array, new: PyTree, old: PyTree) -> PyTree:
@@ -53,8 +55,8 @@ def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) 
     Args:
       env: the environment.
       n: number of copies, at least 1.
-      tasks: `(key) -> task`, drawn for every episode and handed to `env.reset`; a refill knows no tasks, so it is
-        not used then. Without it `env.reset` gets `()` as its task.
+      tasks: `(key) -> task`, drawn for every episode and handed to `env.reset`, in place of `env.draw`; a refill draws
+        by itself, so it is not used then. With neither, `env.reset` gets `()` as its task.
 
     Raises:
       UsageError: where `n` is below 1.
@@ -63,24 +65,28 @@ def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) 
         raise UsageError(f"A batch needs at least one environment, but n is {n}.")
     paired = [name for name in env.spec.extras if f"next_{name}" in env.spec.extras]
 
-    def reset(key: jax.Array) -> tuple[PyTree, TimeStep]:
+    def reset(key: jax.Array, data: PyTree = None) -> tuple[PyTree, TimeStep]:
         key_reset, key_task = jax.random.split(key)
-        task = () if tasks is None else jax.vmap(tasks)(jax.random.split(key_task, n))
+        keys = jax.random.split(key_task, n)
+        task: PyTree = ()
+        if tasks is not None:
+            task = jax.vmap(tasks)(keys)
+        elif env.draw is not None:
+            task = jax.vmap(env.draw, in_axes=(0, None))(keys, env.data if data is None else data)
         return jax.vmap(env.reset)(jax.random.split(key_reset, n), task)
 
-    def fresh(key: jax.Array, states: PyTree, ended: jax.Array) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
+    def begin_anew(key: jax.Array, states: PyTree, timestep: TimeStep, data: PyTree) -> tuple[PyTree, TimeStep]:
         if env.refill is not None and tasks is None:
-            return env.refill(key, states, ended)
-        states, timestep = reset(key)
-        return states, timestep.obs, timestep.extras
+            return env.refill(key, states, timestep, env.data if data is None else data)
+        ended = timestep.last if env.spec.agents == 1 else timestep.last.all(axis=1)
+        fresh, opening = reset(key, data)
+        described = {name: select(ended, opening.extras[name], timestep.extras[name]) for name in paired}
+        obs = select(ended, opening.obs, timestep.obs)
+        return select(ended, fresh, states), timestep._replace(obs=obs, extras={**timestep.extras, **described})
 
-    def step(key: jax.Array, states: PyTree, actions: PyTree) -> tuple[PyTree, TimeStep]:
+    def step(key: jax.Array, states: PyTree, actions: PyTree, data: PyTree = None) -> tuple[PyTree, TimeStep]:
         key_step, key_reset = jax.random.split(key)
         states, timestep = jax.vmap(env.step)(jax.random.split(key_step, n), states, actions)
-        ended = timestep.last if env.spec.agents == 1 else timestep.last.all(axis=1)
-        new_states, new_obs, new_extras = fresh(key_reset, states, ended)
-        extras = timestep.extras | {name: select(ended, new_extras[name], timestep.extras[name]) for name in paired}
-        timestep = timestep._replace(obs=select(ended, new_obs, timestep.obs), extras=extras)
-        return select(ended, new_states, states), timestep
+        return begin_anew(key_reset, states, timestep, data)
 
     return Batch(env.spec, n, reset, step)

@@ -106,9 +106,15 @@ class Env(NamedTuple):
       spec: its `EnvSpec`.
       reset: `(key, task) -> (state, TimeStep)`, unbatched, reward 0, discount 1, last False.
       step: `(key, state, action) -> (state, TimeStep)`, unbatched, with `obs == next_obs`.
-      refill: optional `(key, state, ended) -> (state, obs, extras)` for the whole batch: fresh episodes, read only
-        where `ended` `[B]` (a gather from a bank of levels, say).
+      refill: optional `(key, states, timestep, data) -> (states, timestep)` for the whole batch: where an episode ended
+        (`timestep.last`), the state, `timestep.obs` and the extras that describe a state are those of a new episode;
+        all else is untouched, so that few rows are written where few ended.
       options: the keyword arguments it was made with, recorded in results.
+      data: PyTree of read-only arrays that all copies share, such as a bank of levels. It may be large: compiled
+        programs take it as an argument and never hold it as a constant.
+      draw: optional `(key, data) -> task`, unbatched: the task of a new episode, such as a level out of a bank.
+      picture: optional `(state) -> uint8 [H, W, 3]`, a drawing of one state made on the host.
+      evaluation: the same environment on levels kept apart for evaluation, None where nothing is kept apart.
     """
 
     spec: EnvSpec
@@ -116,6 +122,10 @@ class Env(NamedTuple):
     step: Callable[..., Any]
     refill: Callable[..., Any] | None = None
     options: dict[str, Any] | None = None
+    data: PyTree = ()
+    draw: Callable[..., Any] | None = None
+    picture: Callable[..., Any] | None = None
+    evaluation: "Env | None" = None
 
 
 class HostEnv(NamedTuple):

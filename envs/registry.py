@@ -66,7 +66,8 @@ def make(id: str, backend: str | None = None, **options: Any) -> HostMaker | Env
     check_options(id, options, options_of(suite.make))
     check_steps(**{name: options[name] for name in ("max_steps", "repeat") if name in options})
     made = suite.make(id, backend, **options)
-    return made._replace(options=options) if isinstance(made, Env) else made
+    # What a suite resolved (which levels, say) stands beside what was asked for.
+    return made._replace(options={**options, **(made.options or {})}) if isinstance(made, Env) else made
 
 
 def options_of(make: Callable[..., Any]) -> list[str] | None:

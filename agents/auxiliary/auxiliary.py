@@ -34,10 +34,14 @@ class Auxiliary(NamedTuple):
       door: where it enters; set from the folder it lives in.
       needs: names from `NEEDS`, checked before anything compiles.
       init: `(key, host) -> state`; own params, own optimiser state, statistics.
-      memory: `(host) -> memory` of ONE environment, zeroed at the first step of an episode; None where there is none.
+      memory: `(host) -> memory` of ONE environment, zeroed where an episode begins; None where there is none.
       observe: `(state, memory, timestep) -> (memory, extras)` for ONE environment. Called with the first observation
         of every episode (`obs == next_obs`, reward 0) and then with every step; the extras of steps reach `step` as
         `batch.extras` under their own names, `[T, B, ...]`.
+      restarts: for memories so large that zeroing them would cost more than the step. `observe` then begins the next
+        episode by itself: where `timestep.last` its extras are still those of the step, but the memory it returns has
+        forgotten the episode and seen `timestep.obs`, which opens the next one. Large arrays are written in place
+        (`.at[]`, out of range where nothing is to be written); a choice between two would copy them.
       reparam: `(state, params) -> params`: before every forward, acting included.
       step: `(key, state, batch, host) -> (state, output, metrics)`: trains what is its own. `output` is a bonus
         `[T, B]` at the `intrinsic reward` door, a relabelled batch at the `replay` door, anything else elsewhere.
@@ -55,6 +59,7 @@ class Auxiliary(NamedTuple):
     init: Callable[..., Any] | None = None
     memory: Callable[..., Any] | None = None
     observe: Callable[..., tuple[Any, dict[str, Any]]] | None = None
+    restarts: bool = False
     reparam: Callable[..., Any] | None = None
     step: Callable[..., tuple[Any, Any, dict[str, Any]]] | None = None
     loss: Callable[..., tuple[Any, dict[str, Any]]] | None = None

@@ -73,7 +73,7 @@ def observe(
     """Runs the `observe` hooks over a batch of environments; extras come back as `NAME/extra`, `[B, ...]`.
 
     Where an episode ended the memory is zeroed and the hook is shown the observation that opens the next one, so
-    that every hook sees each episode whole and none has to know about resets.
+    that every hook sees each episode whole and none has to know about resets, but those that restart by themselves.
     """
     memory, extras = dict(memory), {}
     opening = restart(timestep)
@@ -83,8 +83,10 @@ def observe(
         hook = jax.vmap(member.observe, in_axes=(None, 0, 0))
         state, old = states[member.name], memory.get(member.name, ())
         after, found = hook(state, old, timestep)
-        fresh, _ = hook(state, jax.tree.map(jnp.zeros_like, old), opening)
-        memory[member.name] = select(timestep.last, fresh, after)
+        if not member.restarts:
+            fresh, _ = hook(state, jax.tree.map(jnp.zeros_like, old), opening)
+            after = select(timestep.last, fresh, after)
+        memory[member.name] = after
         extras.update({f"{member.name}/{name}": value for name, value in found.items()})
     return {name: memory[name] for name in memory if jax.tree.leaves(memory[name])}, extras
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "list": ("listing", "say which agents, environments and auxiliaries there are"),
     "plot": ("plot", "draw the metrics of several runs into one figure"),
     "export": ("export", "write a trained policy as one self-contained file"),
+    "bank": ("bank", "make the levels of a MiniGrid task that is compiled with the agent"),
     "demo": ("demo", "train BeBold and the same agent without bonus, compare, draw and film them"),
 }
 

@@ -22,6 +22,8 @@ class TrainConfig:
     """Runs with seeds in a row, each in a folder of its own."""
     envs: int = 0
     """Environments stepped together; 0 takes the agent's own number."""
+    devices: int = 1
+    """Devices that share the environments of every seed, where these run on the device; 0 takes all there are."""
     wrap: str = ""
     """Environment wrappers by name, joined by +, the first nearest to the environment."""
     preset: str = ""
@@ -64,7 +66,16 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("steps", "seeds", "eval_episodes", "keep"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("seed", "envs", "eval_every", "hours", "checkpoint_every", "skip_nonfinite", "log_every"):
+        for name in (
+            "seed",
+            "envs",
+            "devices",
+            "eval_every",
+            "hours",
+            "checkpoint_every",
+            "skip_nonfinite",
+            "log_every",
+        ):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         # Engines take seeds of 31 bits, and evaluation adds an offset of its own.
         require(self.seed + self.seeds <= 2_000_000_000, "seed", self.seed, "below 2000000000")

@@ -1,12 +1,18 @@
-"""The device loop: environments, acting, auxiliaries and update in one jitted function, many seeds by `vmap`."""
+"""The device loop: environments, acting, auxiliaries and updates in one jitted call, many seeds by `vmap`.
+
+One call makes any number of updates with one compiled program. Several devices share the environments.
+"""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 import envs
 from agents.agent import Agent
-from agents.training import actor, learner
+from agents.training import actor, devices, learner
 from agents.training.actor import Acting
 from agents.training.loop import Loop, Report
 from envs.contract import Env, PyTree
@@ -14,72 +20,61 @@ from envs.wrappers import Chain
 
 
 class DeviceLoop(Loop):
-    """One agent on a batch of device environments, for several seeds at once."""
+    """One agent on a batch of device environments, for several seeds at once.
 
-    def __init__(self, agent: Agent, env: Env, wrapper: Chain, *, n: int, seeds: tuple[int, ...]):
-        self.spec = spec = wrapper.spec(env.spec)
+    Args:
+      agent: the agent.
+      env: the environment; its `data` goes to the device once and is an argument of every call.
+      wrapper: the wrappers around it.
+      n: environments of each seed.
+      seeds: the seeds.
+      mesh: the devices that share the environments, from `devices.mesh`; None runs on one.
+    """
+
+    def __init__(
+        self, agent: Agent, env: Env, wrapper: Chain, *, n: int, seeds: tuple[int, ...], mesh: Mesh | None = None
+    ):
+        self.spec = wrapper.spec(env.spec)
         self.seeds = seeds
-        length = agent.feed.length
-        self.steps_per_update = n * length
+        self.steps_per_update = n * agent.feed.length
         self.updates = 0
-        batch = envs.batch(env, n)
-
-        def start(seed, params):
-            # The order of keys does not matter, but every use has a key of its own.
-            init_key, act_key, env_key, learn_key = jax.random.split(jax.random.key(seed), 4)
-            states, raw = batch.reset(jax.random.fold_in(env_key, 0))
-            _, timestep = wrapper.timestep(wrapper.init(env.spec, n), raw, False)
-            moved = learner.given(learner.init(agent, init_key, spec, timestep, n), params)
-            acting = actor.begin(agent, wrapper, env.spec, moved.state, jax.random.fold_in(act_key, 0), raw)
-            return {
-                "learner": moved,
-                "acting": acting,
-                "envs": states,
-                "keys": (act_key, env_key, learn_key),
-                "updates": jnp.zeros((), jnp.int32),
-            }
-
-        def advance(tree, progress):
-            act_key, env_key, learn_key = tree["keys"]
-            state = tree["learner"].state
-
-            def step(carry, number):
-                now, states = carry
-                states, raw = batch.step(jax.random.fold_in(env_key, number), states, now.sent)
-                key = jax.random.fold_in(act_key, number)
-                after = actor.decide(agent, wrapper, False, key, state, now.carry, now.wrapper, raw)
-                return (after, states), (now.action, now.extras, after.timestep)
-
-            numbers = 1 + tree["updates"] * length + jnp.arange(length)
-            begun: Acting = tree["acting"]
-            (acting, states), taken = jax.lax.scan(step, (begun, tree["envs"]), numbers)
-            rollout = actor.Rollout(begun.before, begun.timestep, *taken)
-            key = jax.random.fold_in(learn_key, tree["updates"])
-            moved, metrics = learner.learn(agent, spec, key, tree["learner"], rollout, progress)
-            after = {
-                "learner": moved,
-                "acting": acting,
-                "envs": states,
-                "keys": tree["keys"],
-                "updates": tree["updates"] + 1,
-            }
-            return after, metrics, rollout
-
-        self._start = jax.jit(jax.vmap(start, in_axes=(0, None)))
-        self._advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
+        self._seeds, self._mesh = np.asarray(seeds, np.uint32), mesh
+        start = _over_seeds(_start(agent, env, wrapper, n), len(seeds))
+        advance = _several(_over_seeds(_update(agent, env, wrapper, n), len(seeds)), len(seeds))
+        if mesh is None:
+            self._layout: PyTree = None
+            self._data = jax.tree.map(jnp.asarray, env.data)
+            self._start, self._advance = jax.jit(start), jax.jit(advance, donate_argnums=0)
+            return
+        whole = devices.everywhere(mesh)
+        self._data = jax.device_put(env.data, whole)
+        twice = _over_seeds(_start(agent, env, wrapper, 2 * n), len(seeds))
+        shapes = (jax.eval_shape(begin, self._seeds, None, self._data) for begin in (start, twice))
+        self._layout = devices.shardings(mesh, *shapes)
+        self._start = jax.jit(start, out_shardings=self._layout)
+        self._advance = jax.jit(
+            advance,
+            in_shardings=(self._layout, *[whole] * 4),
+            out_shardings=(self._layout, whole, None),
+            donate_argnums=0,
+        )
 
     def start(self, params: PyTree | None = None) -> None:
         """Begins fresh runs, with `params` instead of fresh ones if given."""
-        self._keep(self._start(np.asarray(self.seeds, np.uint32), params))
+        self._keep(self._start(self._seeds, params, self._data))
+        self.updates = 0
 
-    def advance(self, progress: float) -> Report:
-        """One update of every seed."""
-        tree, metrics, rollout = self._advance(self._tree, np.float32(progress))
+    def advance(self, *, count: int = 1, total: int = 0, allow: Sequence[int] | None = None) -> Report:
+        """Up to `count` updates of every seed in one call."""
+        limits = np.full(len(self.seeds), np.iinfo(np.int32).max) if allow is None else np.asarray(allow)
+        plan = np.asarray([count, total], np.int32)
+        with devices.among(self._mesh):
+            tree, told, rollout = self._advance(self._tree, self._data, plan[0], plan[1], limits.astype(np.int32))
         self._keep(tree)
-        metrics = jax.device_get(metrics)
-        self.updates += 1
+        done, skipped, metrics = jax.device_get(told)
+        self.updates += int(done)
         each = [{name: value[index] for name, value in metrics.items()} for index in range(len(self.seeds))]
-        return Report(each, {}, rollout)
+        return Report(each, {}, rollout, skipped.tolist())
 
     def tree(self, index: int = 0) -> PyTree:
         """Everything that the future of one seed depends on."""
@@ -87,11 +82,12 @@ class DeviceLoop(Loop):
 
     def template(self) -> PyTree:
         """The shapes of `tree`."""
-        return jax.tree.map(_without_axis, jax.eval_shape(self._start, np.asarray(self.seeds, np.uint32), None))
+        return jax.tree.map(_without_axis, jax.eval_shape(self._start, self._seeds, None, self._data))
 
     def restore(self, trees: list[PyTree]) -> None:
-        """Takes the runs up where their trees left them."""
-        self._keep(jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees))
+        """Takes the runs up where their trees left them, on as many devices as there are now."""
+        tree = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
+        self._keep(tree if self._layout is None else jax.device_put(tree, self._layout))
         self.updates = int(self._tree["updates"][0])
 
     def wrapper_state(self, index: int = 0) -> PyTree:
@@ -103,6 +99,112 @@ class DeviceLoop(Loop):
 
     def _keep(self, tree: PyTree) -> None:
         self._tree, self.learner = tree, tree["learner"]
+
+
+# ------------------------------------------------------------------------------------------------------- ONE SEED
+
+
+def _start(agent: Agent, env: Env, wrapper: Chain, n: int) -> Callable[..., PyTree]:
+    """`(seed, params, data) -> tree`: the state of one seed before its first update."""
+    batch, spec = envs.batch(env, n), wrapper.spec(env.spec)
+
+    def start(seed, params, data):
+        # The order of keys does not matter, but every use has a key of its own.
+        init_key, act_key, env_key, learn_key = jax.random.split(jax.random.key(seed), 4)
+        states, raw = batch.reset(jax.random.fold_in(env_key, 0), data)
+        _, timestep = wrapper.timestep(wrapper.init(env.spec, n), raw, False)
+        moved = learner.given(learner.init(agent, init_key, spec, timestep, n), params)
+        acting = actor.begin(agent, wrapper, env.spec, moved.state, jax.random.fold_in(act_key, 0), raw)
+        return {
+            "learner": moved,
+            "acting": acting,
+            "envs": states,
+            "keys": (act_key, env_key, learn_key),
+            "updates": jnp.zeros((), jnp.int32),
+        }
+
+    return start
+
+
+def _update(agent: Agent, env: Env, wrapper: Chain, n: int) -> Callable[..., tuple[PyTree, PyTree, PyTree]]:
+    """`(tree, data, total) -> (tree, metrics, rollout)`: one unroll of one seed, and what is learned from it."""
+    batch, spec, length = envs.batch(env, n), wrapper.spec(env.spec), agent.feed.length
+
+    def update(tree, data, total):
+        act_key, env_key, learn_key = tree["keys"]
+        state = tree["learner"].state
+
+        def step(carry, number):
+            now, states = carry
+            states, raw = batch.step(jax.random.fold_in(env_key, number), states, now.sent, data)
+            key = jax.random.fold_in(act_key, number)
+            after = actor.decide(agent, wrapper, False, key, state, now.carry, now.wrapper, raw)
+            return (after, states), (now.action, now.extras, after.timestep)
+
+        numbers = 1 + tree["updates"] * length + jnp.arange(length)
+        begun: Acting = tree["acting"]
+        (acting, states), taken = jax.lax.scan(step, (begun, tree["envs"]), numbers)
+        rollout = actor.Rollout(begun.before, begun.timestep, *taken)
+        key = jax.random.fold_in(learn_key, tree["updates"])
+        progress = jnp.minimum(1.0, tree["updates"].astype(jnp.float32) / jnp.maximum(total, 1)) * (total > 0)
+        moved, metrics = learner.learn(agent, spec, key, tree["learner"], rollout, progress)
+        after = {
+            "learner": moved,
+            "acting": acting,
+            "envs": states,
+            "keys": tree["keys"],
+            "updates": tree["updates"] + 1,
+        }
+        return after, metrics, rollout
+
+    return update
+
+
+# --------------------------------------------------------------------------------------- MANY SEEDS, MANY UPDATES
+
+
+def _over_seeds(function: Callable, k: int) -> Callable:
+    """The function over a leading axis of `k` seeds of its first argument and its results.
+
+    A single seed is not mapped over: under `vmap` both sides of every `cond` would be computed.
+    """
+
+    def alone(first, *others):
+        found = function(jax.tree.map(lambda leaf: leaf[0], first), *others)
+        return jax.tree.map(lambda leaf: leaf[None], found)
+
+    def together(first, *others):
+        return jax.vmap(function, in_axes=(0, *[None] * len(others)))(first, *others)
+
+    return alone if k == 1 else together
+
+
+def _several(update: Callable, k: int) -> Callable:
+    """`(tree, data, count, total, allow) -> (tree, (done, skipped, metrics), rollout)`: up to `count` updates.
+
+    The loop ends with the update in which a seed has skipped more updates that were not finite than `allow` `[k]`, so
+    that `rollout`, always that of the last update, is then the one at fault.
+    """
+    update = jax.jit(update)  # traced once for its shapes and its use
+
+    def advance(tree, data, count, total, allow):
+        def going(carry):
+            done, skipped, *_ = carry
+            return (done < count) & (skipped <= allow).all()
+
+        def one(carry):
+            done, skipped, tree, _, _ = carry
+            tree, metrics, rollout = update(tree, data, total)
+            return done + 1, skipped + (metrics.get("nonfinite", 0) > 0), tree, metrics, rollout
+
+        _, *blank = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update, tree, data, total)
+        )
+        begun = (jnp.zeros((), jnp.int32), jnp.zeros(k, jnp.int32), tree, *blank)
+        done, skipped, tree, metrics, rollout = jax.lax.while_loop(going, one, begun)
+        return tree, (done, skipped, metrics), rollout
+
+    return advance
 
 
 def _without_axis(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

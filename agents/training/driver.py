@@ -69,8 +69,9 @@ class Driver:
         every = config.checkpoint_every or config.steps / 20
         self._checkpoint_every = max(1, round(every / loop.steps_per_update))
         self._eval_every = max(1, round(config.eval_every / loop.steps_per_update)) if config.eval_every else 0
-        self._notes: list[dict[str, Any]] = [{"metrics": 0, "best": None, "skipped": 0} for _ in folders]
+        self._notes: list[dict[str, Any]] = [dict(_NOTES) for _ in folders]
         self._began = time.monotonic()
+        self._reach = 1  # updates of the next call; the first one compiles
 
     def run(self) -> list[dict[str, Any]]:
         """Runs to the end and returns the result of every seed."""
@@ -98,17 +99,18 @@ class Driver:
         stopped, latest = "steps", [_last_row(folder) for folder in self._folders]
         try:
             while loop.updates < self._updates:
-                report = loop.advance(self._share())
+                report = self._advance()
                 latest = report.metrics
                 self._check_finite(report)
                 step = loop.updates * loop.steps_per_update
-                if loop.updates % self._log_every == 0 or loop.updates == self._updates:
+                if line := loop.updates % self._log_every == 0 or loop.updates == self._updates:
                     clock = {"seconds": time.monotonic() - started, **report.clock}
+                    latest = [self._line(index, values) for index, values in enumerate(latest)]
                     for writer, values in zip(metrics, latest, strict=True):
                         writer.write(step, loop.updates, values, clock)
                 progress.update(step, _shown(latest[0]))
                 scores = self._evaluate(metrics, step) if self._eval_due() else None
-                stopped = self._reason_to_stop(latest, scores) or stopped
+                stopped = self._reason_to_stop(latest if line else None, scores) or stopped
                 if stopped != "steps" or loop.updates == self._updates or loop.updates % self._checkpoint_every == 0:
                     self._save(metrics, step)
                 if stopped != "steps":
@@ -123,8 +125,15 @@ class Driver:
         if not self._config.quiet:
             print(text, file=sys.stderr)
 
-    def _share(self) -> float:
-        return min(1.0, self._loop.updates / self._updates)
+    def _advance(self) -> Report:
+        """Goes on to the next line, evaluation, checkpoint or end, or as far as one call may take."""
+        done, began = self._loop.updates, time.monotonic()
+        every = [every for every in (self._log_every, self._eval_every, self._checkpoint_every) if every]
+        count = min(self._updates - done, self._reach, *(each - done % each for each in every))
+        allow = [max(0, self._config.skip_nonfinite - notes["skipped"]) for notes in self._notes]
+        report = self._loop.advance(count=count, total=self._updates, allow=allow)
+        self._reach = max(1, int(count * LONGEST / (time.monotonic() - began)))
+        return report
 
     # ------------------------------------------------------------------------------------ beginning and resuming
 
@@ -149,7 +158,9 @@ class Driver:
             return False
         name = min(path.name for path in newest if path)
         loaded = [checkpoints.load(folder / "checkpoints" / name, template) for folder in self._folders]
-        self._notes = [{key: meta[key] for key in ("metrics", "best", "skipped")} for _, meta in loaded]
+        for _, meta in loaded:
+            saved.check_levels(meta, self._env, self._folders[0])
+        self._notes = [{name: meta.get(name, value) for name, value in _NOTES.items()} for _, meta in loaded]
         self._loop.restore([tree for tree, _ in loaded])
         self._say(f"going on from step {self._loop.updates * self._loop.steps_per_update:,}")
         return True
@@ -161,17 +172,16 @@ class Driver:
 
     def _meta(self, index: int) -> dict[str, Any]:
         step = self._loop.updates * self._loop.steps_per_update
-        return {**self._notes[index], "step": step, "n": self._n, "seed": self._loop.seeds[index]}
+        facts = {"step": step, "n": self._n, "seed": self._loop.seeds[index]}
+        return {**self._notes[index], **facts, "levels_hash": saved.levels_hash(self._env)}
 
     # --------------------------------------------------------------------------------------------------- watching
 
     def _check_finite(self, report: Report) -> None:
         """Stops, with the batch saved, once more steps were not finite than the run may skip."""
-        for index, values in enumerate(report.metrics):
-            if not values.get("nonfinite", 0) > 0:  # NaN: nothing was learned yet
-                continue
-            self._notes[index]["skipped"] += 1
-            if self._notes[index]["skipped"] <= self._config.skip_nonfinite:
+        for index, (values, skipped) in enumerate(zip(report.metrics, report.skipped, strict=True)):
+            self._notes[index]["skipped"] += skipped
+            if not skipped or self._notes[index]["skipped"] <= self._config.skip_nonfinite:
                 continue
             state = self._loop.tree(index)["learner"].state
             own = {name: getattr(part, "params", ()) for name, part in state.auxiliaries.items()}
@@ -184,6 +194,12 @@ class Driver:
             raise UsageError(
                 f"{where} is not finite at step {step:,}; the batch is in {path}, and --skip-nonfinite N goes on."
             )
+
+    def _line(self, index: int, values: dict[str, Any]) -> dict[str, Any]:
+        """The metrics of the last update, but all updates since the last line that were not finite."""
+        notes = self._notes[index]
+        missed, notes["logged"] = notes["skipped"] - notes["logged"], notes["skipped"]
+        return {**values, "nonfinite": missed} if missed else values
 
     def _eval_due(self) -> bool:
         return bool(self._eval_every) and self._loop.updates % self._eval_every == 0
@@ -208,7 +224,7 @@ class Driver:
                 checkpoints.save_best(folder, self._loop.tree(index), self._meta(index))
         return found
 
-    def _reason_to_stop(self, latest: list[dict[str, Any]], scores: list[float] | None) -> str | None:
+    def _reason_to_stop(self, line: list[dict[str, Any]] | None, scores: list[float] | None) -> str | None:
         config = self._config
         if self._interrupt.asked:
             return "interrupt"
@@ -218,7 +234,10 @@ class Driver:
             if self._eval_every:
                 reached = scores is not None and min(scores) >= config.stop_at
             else:
-                reached = all(v["episodes"] >= WINDOW and v["episode_return"] >= config.stop_at for v in latest)
+                # Only at a line, so that how far a call went changes nothing.
+                reached = line is not None and all(
+                    v["episodes"] >= WINDOW and v["episode_return"] >= config.stop_at for v in line
+                )
             if reached:
                 return "return"
         return None
@@ -251,7 +270,13 @@ class Driver:
         return results
 
 
+LONGEST = 2.0  # seconds of one call: between calls Ctrl-C and the hours are looked at, and progress is shown
 EVALUATION_SEED = 1_000_003  # added to a run's own, so that evaluation levels are never training levels
+
+
+# Of each seed: the length of its metrics' file, its best evaluation, and updates that were not finite, in all and up to
+# the last line of metrics.
+_NOTES = {"metrics": 0, "best": None, "skipped": 0, "logged": 0}
 
 
 def _last_row(folder: Path) -> dict[str, Any]:

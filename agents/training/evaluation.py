@@ -1,5 +1,6 @@
 """Evaluation: seeded episodes on environments of their own, statistics frozen, and what they scored."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,10 +41,13 @@ def report(scores: list[Scores]) -> dict[str, Any]:
 
 
 class Evaluator:
-    """Evaluates states of one agent in one environment; compiles once, opens a fresh engine for every evaluation."""
+    """Evaluates states of one agent in one environment; compiles once, opens a fresh engine for every evaluation.
+
+    A device environment with levels kept apart for evaluation is evaluated on these.
+    """
 
     def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Chain, *, episodes: int, greedy: bool = True):
-        self._maker = env if isinstance(env, HostMaker) else host_view(env)
+        self._maker = env if isinstance(env, HostMaker) else host_view(env.evaluation or env)
         self._agent, self._wrapper = agent, wrapper
         self._episodes, self._n = episodes, min(episodes, 64)
 
@@ -100,27 +104,36 @@ class Evaluator:
 def host_view(env: Env) -> HostMaker:
     """A device environment behind the host's interface, for evaluation; it is not saved or restored."""
 
-    def open_env(seed: int, n: int, render: bool = False) -> HostEnv:
-        if render:
-            raise UsageError(f"{env.spec.id} cannot draw itself.")
+    @functools.cache
+    def compiled(n: int):
         batch = envs.batch(env, n)
-        reset, step = jax.jit(batch.reset), jax.jit(batch.step)
+        return jax.jit(batch.reset), jax.jit(batch.step), jax.tree.map(jnp.asarray, env.data)
+
+    def open_env(seed: int, n: int, render: bool = False) -> HostEnv:
+        if render and env.picture is None:
+            raise UsageError(f"{env.spec.id} cannot draw itself.")
+        reset, step, data = compiled(n)
         key = jax.random.key(seed)
         at: dict[str, Any] = {"count": 0}
 
         def first() -> TimeStep:
-            at["states"], timestep = reset(jax.random.fold_in(key, 0))
+            at["states"], timestep = reset(jax.random.fold_in(key, 0), data)
             return jax.device_get(timestep)
 
         def advance(actions: np.ndarray) -> TimeStep:
             at["count"] += 1
-            at["states"], timestep = step(jax.random.fold_in(key, at["count"]), at["states"], jnp.asarray(actions))
+            number = jax.random.fold_in(key, at["count"])
+            at["states"], timestep = step(number, at["states"], jnp.asarray(actions), data)
             return jax.device_get(timestep)
 
         def refuse(*_: Any) -> Any:
             raise UsageError("a device environment behind the host's interface is not saved; use the device loop.")
 
-        return HostEnv(env.spec, n, first, advance, refuse, refuse, lambda: None)
+        def draw() -> list[np.ndarray]:
+            states = jax.device_get(at["states"])
+            return [env.picture(jax.tree.map(lambda leaf, i=i: leaf[i], states)) for i in range(n)]  # type: ignore[misc]
+
+        return HostEnv(env.spec, n, first, advance, refuse, refuse, lambda: None, draw if render else None)
 
     return HostMaker(env.spec, "device", {}, open_env)
 
@@ -167,13 +180,20 @@ def evaluate_run(
     return found
 
 
+def drawing(env: HostMaker | Env) -> HostMaker | Env:
+    """The environment on a backend that can draw it: itself, or the reference engine of the same task."""
+    if isinstance(env, Env) and env.picture is not None:
+        return env
+    backends = next((listing.backends for listing in envs.ids() if listing.name == env.spec.id), ())
+    on_host = isinstance(env, HostMaker) and "reference" in backends
+    return envs.make(env.spec.id, backend="reference", **(env.options or {})) if on_host else env
+
+
 def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps: int = 12) -> str:
     """Draws `episodes` episodes of a saved run into an animated picture, on the backend that can draw."""
     import imageio.v3 as imageio
 
-    id = saved.env.spec.id
-    backends = next((listing.backends for listing in envs.ids() if listing.name == id), ())
-    env = envs.make(id, backend="reference", **saved.env.options) if "reference" in backends else saved.env
+    env = drawing(saved.env)
     frames: list[np.ndarray] = []
 
     def watch(engine: HostEnv, step: int) -> None:

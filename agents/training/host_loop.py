@@ -5,6 +5,7 @@ environment has its place and nobody waits for "whoever is ready", so a run repe
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -59,8 +60,17 @@ class HostLoop(Loop):
         self._acting = self._begin(state, jax.random.fold_in(self._act_key, 0), raw)
         self._pending = self._collect(state)
 
-    def advance(self, progress: float) -> Report:
-        """Learns from the pending unroll while the next one is collected."""
+    def advance(self, *, count: int = 1, total: int = 0, allow: Sequence[int] | None = None) -> Report:
+        """Up to `count` times: learns from the pending unroll while the next one is collected."""
+        skipped = 0
+        for _ in range(count):
+            report = self._once(min(1.0, self.updates / total) if total else 0.0)
+            skipped += report.skipped[0]
+            if allow is not None and skipped > allow[0]:
+                break
+        return report._replace(skipped=[skipped])
+
+    def _once(self, progress: float) -> Report:
         state = self._lend(self.learner.state)
         began = time.perf_counter()
         future = self._pool.submit(self._update, self.updates, self.learner, self._pending, np.float32(progress))
@@ -76,7 +86,8 @@ class HostLoop(Loop):
             "actor_waited": (ended - collected) / (ended - began),
             "learner_waited": max(0.0, 1.0 - learning / (ended - began)),
         }
-        return Report([{name: np.asarray(value) for name, value in metrics.items()}], clock, batch)
+        found = {name: np.asarray(value) for name, value in metrics.items()}
+        return Report([found], clock, batch, [int(found.get("nonfinite", 0) > 0)])
 
     def tree(self, index: int = 0) -> PyTree:
         """All that the run's future depends on."""

@@ -1,5 +1,6 @@
 """What drives a run needs of a loop, whichever it is."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from agents.training.learner import Learner
@@ -7,14 +8,19 @@ from envs.contract import EnvSpec, PyTree
 
 
 class Report(NamedTuple):
-    """What one `advance` gives: metrics of each seed, wall-clock shares, and the unroll that was just taken in.
+    """What one `advance` gives.
 
-    Where seeds run together every leaf of `batch` has a leading axis of seeds.
+    Attributes:
+      metrics: of each seed, those of the last update.
+      clock: wall-clock shares of the last update.
+      batch: the unroll that the last update took in; where seeds run together every leaf has a leading axis of seeds.
+      skipped: for each seed, how many of the updates were not finite.
     """
 
     metrics: list[dict[str, Any]]
     clock: dict[str, float]
     batch: PyTree
+    skipped: list[int]
 
 
 class Loop(Protocol):
@@ -23,7 +29,7 @@ class Loop(Protocol):
     Attributes:
       spec: the environment as the agent sees it.
       seeds: the seeds that run together.
-      steps_per_update: environment steps of one seed that one `advance` learns from.
+      steps_per_update: environment steps of one seed that one update learns from.
       updates: how many updates have been made.
       learner: the learner's present state; with several seeds every leaf has a leading axis of seeds.
     """
@@ -37,8 +43,14 @@ class Loop(Protocol):
     def start(self, params: PyTree | None = None) -> None:
         """Begins a fresh run, with `params` instead of fresh ones if given."""
 
-    def advance(self, progress: float) -> Report:
-        """One update; `progress` in `[0, 1]` is the share of the run that is done."""
+    def advance(self, *, count: int = 1, total: int = 0, allow: Sequence[int] | None = None) -> Report:
+        """Up to `count` updates, at least one.
+
+        Args:
+          count: how many.
+          total: updates of the whole run, from which the knob `progress` is made; it stays 0 without.
+          allow: for each seed, how many updates may be not finite. The update in which one has more is the last.
+        """
 
     def tree(self, index: int = 0) -> PyTree:
         """Everything that the future of one seed depends on."""

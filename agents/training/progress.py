@@ -26,6 +26,7 @@ class Progress:
       stream: where to write, stderr unless given; stdout belongs to results.
       quiet: show nothing at all.
       clock: gives the time in seconds.
+      unit: what is counted.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Progress:
         stream: TextIO | None = None,
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "steps",
     ):
-        self._total, self._label, self._clock = total, label, clock
+        self._total, self._label, self._clock, self._unit = total, label, clock, unit
         self._stream = stream if stream is not None else sys.stderr
         self._quiet = quiet
         self._process = psutil.Process()
@@ -86,7 +88,7 @@ class Progress:
 
     def _text(self, step: int, values: Mapping[str, Any]) -> str:
         share = step / self._total if self._total else 1.0
-        parts = [f"{count(step)}/{count(self._total)} steps", f"{share:.0%}"]
+        parts = [f"{count(step)}/{count(self._total)} {self._unit}", f"{share:.0%}"]
         rate = self._rate()
         if rate > 0:
             parts += [f"{count(rate)}/s", f"ETA {duration(max(self._total - step, 0) / rate)}"]

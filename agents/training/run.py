@@ -18,7 +18,7 @@ import agents
 import envs
 from agents.agent import Agent
 from agents.config import build
-from agents.training import saved
+from agents.training import devices, saved
 from agents.training.config import TrainConfig
 from agents.training.device_loop import DeviceLoop
 from agents.training.driver import Driver, Interrupt
@@ -71,10 +71,24 @@ def train_command(
 ) -> dict[str, Any]:
     """`auxin train`: builds agent and environment by name, trains, and returns the result as plain JSON."""
     prepare(train)
-    env = envs.make(train.env, backend=train.backend or None, **env_options)
+    env = envs.make(train.env, backend=train.backend or None, **_resumed(agent, train, env_options))
     made = agents.make(agent, wrappers.parse(train.wrap, **wrap_options).spec(env.spec), **options)
     run = start(made, env, wrap_options, train)
     return run.results[0] if len(run.results) == 1 else {"runs": list(run.results), "out": str(run.folder)}
+
+
+def _resumed(agent: str, train: TrainConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """The environment's options: a run that goes on has those it had (the number of levels, say) under those given."""
+    out = Path(train.out or f"runs/{agent}-{train.env}")
+    begun = [folder for folder in (out, out / f"seed-{train.seed}") if (folder / saved.CONFIG).exists()]
+    if not train.resume or not begun:
+        return given
+    notes = saved.read_config(begun[0])
+    same = notes["env"] == train.env and train.backend in (None, "", notes["backend"])
+    had = dict(notes["env_options"]) if same else {}
+    if given:
+        had.pop("levels_hash", None)  # it names what the other options named together
+    return {**had, **given}
 
 
 def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig) -> Run:
@@ -83,9 +97,12 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     out = Path(config.out or f"runs/{agent.name}-{env.spec.id}")
     seeds = tuple(config.seed + index for index in range(config.seeds))
     folders = tuple(out / f"seed-{seed}" if config.seeds > 1 else out for seed in seeds)
+    n = config.envs or agent.config.get("envs", 64)
+    if config.devices > 1 and not isinstance(env, Env):
+        raise UsageError(f"{env.spec.id} runs on the host, where one device learns: take --devices 1.")
+    mesh = devices.mesh(config.devices, n) if isinstance(env, Env) else None
     for folder in folders:
         _claim(folder, agent, env, wrap_options, config)
-    n = config.envs or agent.config.get("envs", 64)
     evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes, greedy=not config.eval_sample)
     groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
     results: list[dict[str, Any]] = []
@@ -93,7 +110,7 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     with interrupt:
         for group, places in groups:
             if isinstance(env, Env):
-                loop: Any = DeviceLoop(agent, env, wrapper, n=n, seeds=group)
+                loop: Any = DeviceLoop(agent, env, wrapper, n=n, seeds=group, mesh=mesh)
             else:
                 loop = HostLoop(agent, env, wrapper, n=n, seed=group[0])
             try:

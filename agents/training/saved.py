@@ -98,6 +98,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain) -> Saved:
     """Reads what acting needs out of one checkpoint of a run."""
     meta = checkpoints.read_meta(path)
+    check_levels(meta, env, path)
     state, wrapped = shapes(agent, env, wrapper, meta["n"])
     return Saved(
         path=path,
@@ -108,6 +109,19 @@ def read(path: Path, agent: Agent, env: HostMaker | Env, wrapper: Chain) -> Save
         state=checkpoints.load_part(path, "['learner'].state", state),
         wrapper_state=checkpoints.load_part(path, "['acting'].wrapper", wrapped),
     )
+
+
+def levels_hash(env: HostMaker | Env) -> str:
+    """The hash of the levels that an environment's episodes begin with, empty where it has none."""
+    return (env.options or {}).get("levels_hash", "")
+
+
+def check_levels(meta: dict[str, Any], env: HostMaker | Env, path: Path) -> None:
+    """Raises UsageError where a checkpoint was trained on other levels than `env` has: it holds their hash alone."""
+    trained, here = meta.get("levels_hash", ""), levels_hash(env)
+    if trained != here:
+        names = [f"levels of hash {hash[:12]}" if hash else "no fixed levels" for hash in (trained, here)]
+        raise UsageError(f"{path} was trained on {names[0]}, and the environment has {names[1]}.")
 
 
 def shapes(agent: Agent, env: HostMaker | Env, wrapper: Chain, n: int) -> tuple[State, WrapperState]:

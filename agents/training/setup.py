@@ -1,21 +1,20 @@
 """What must be set before JAX starts computing: the compilation cache, matrix precision, determinism."""
 
 import os
-from pathlib import Path
 
 import jax
 
 from agents.training.config import TrainConfig
+from envs.cache import cache_folder
 
 
 def prepare(config: TrainConfig) -> None:
     """Applies a run's settings of JAX.
 
-    The persistent compilation cache lives in `AUXIN_CACHE`, else in the user's cache folder. `deterministic` forbids
-    GPU kernels whose sums depend on timing; a CPU needs no setting.
+    The persistent compilation cache lives in `envs.cache.cache_folder`. `deterministic` forbids GPU kernels whose sums
+    depend on timing; a CPU needs no setting.
     """
-    cache = os.environ.get("AUXIN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auxin"
-    jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if config.matmul_precision != "default":
         jax.config.update("jax_default_matmul_precision", config.matmul_precision)

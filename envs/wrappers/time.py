@@ -35,13 +35,25 @@ def time_limit(env: Env, n: int) -> Env:
         time = state.time + 1
         return Limited(inner, time), timestep._replace(last=timestep.last | (time >= n))
 
-    def refill(key: jax.Array, state: Limited, ended: jax.Array) -> tuple[Limited, PyTree, dict[str, Any]]:
+    def refill(key: jax.Array, states: Limited, timestep: TimeStep, data: PyTree) -> tuple[Limited, TimeStep]:
         assert env.refill is not None
-        inner, obs, extras = env.refill(key, state.inner, ended)
-        return Limited(inner, jnp.zeros_like(state.time)), obs, extras
+        ended = timestep.last if env.spec.agents == 1 else timestep.last.all(axis=1)
+        inner, timestep = env.refill(key, states.inner, timestep, data)
+        return Limited(inner, jnp.where(ended, 0, states.time)), timestep
+
+    def picture(state: Limited) -> Any:
+        assert env.picture is not None
+        return env.picture(state.inner)
 
     limit = min(n, env.spec.max_steps) if env.spec.max_steps else n
-    return Env(dataclasses.replace(env.spec, max_steps=limit), reset, step, refill if env.refill else None)
+    return env._replace(
+        spec=dataclasses.replace(env.spec, max_steps=limit),
+        reset=reset,
+        step=step,
+        refill=refill if env.refill else None,
+        picture=picture if env.picture else None,
+        evaluation=time_limit(env.evaluation, n) if env.evaluation else None,
+    )
 
 
 def action_repeat(env: Env, k: int) -> Env:
@@ -69,4 +81,8 @@ def action_repeat(env: Env, k: int) -> Env:
         return jax.lax.scan(again, first, jnp.stack(keys))[0] if keys else first
 
     limit = -(-env.spec.max_steps // k)
-    return Env(dataclasses.replace(env.spec, max_steps=limit), env.reset, step, env.refill)
+    return env._replace(
+        spec=dataclasses.replace(env.spec, max_steps=limit),
+        step=step,
+        evaluation=action_repeat(env.evaluation, k) if env.evaluation else None,
+    )

@@ -14,10 +14,14 @@ TASK = "MiniGrid-KeyCorridorS3R3-v0"  # that several benchmarks measure on
 
 
 class Measured(NamedTuple):
-    """A value in the benchmark's unit, and what was run and seen on the way: plain JSON, shown by name."""
+    """A value in the benchmark's unit, and what was run and seen on the way: plain JSON, shown by name.
+
+    `others` are further values by name, for peers that are compared with one of these.
+    """
 
     value: float
     config: dict[str, Any]
+    others: dict[str, float] = {}  # noqa: RUF012 (never written)
 
 
 class Peer(NamedTuple):
@@ -28,12 +32,14 @@ class Peer(NamedTuple):
       package: the module that must be there.
       script: a file of `scripts/peers`, which takes `arguments` and the amount, and prints its value in the last line.
       arguments: what it measures.
+      against: which of our `others` it is compared with; the value itself if empty.
     """
 
     doc: str
     package: str
     script: str
     arguments: tuple[str, ...]
+    against: str = ""
 
 
 class Benchmark(NamedTuple):

@@ -12,7 +12,7 @@ from envs.errors import UsageError, nearest
 from scripts.benchmarks.benchmark import ROOT, Benchmark, Peer, measure_peer, require_installed
 
 # A benchmark's module of this package, which holds its `BENCHMARK`, has its name.
-NAMES = ("minigrid_host", "startup", "update")
+NAMES = ("minigrid_device", "minigrid_host", "startup", "train_device", "update")
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def measure(name: str, benchmark: Benchmark, peers: dict[str, Peer], amount: int
         "name": name,
         "value": ours.value,
         "unit": benchmark.unit,
+        "others": ours.others,
         "peers": theirs,
-        "ratios": {peer: ours.value / value for peer, value in theirs.items()},
+        "ratios": {peer: ours.others.get(peers[peer].against, ours.value) / value for peer, value in theirs.items()},
         "config": plain({"amount": f"{amount} {benchmark.amount}", **ours.config}),
         "hardware": plain(hardware()),
         "commit": commit(ROOT),
@@ -120,6 +121,8 @@ def _list(json: bool) -> None:
 
 def _show(result: dict[str, Any]) -> None:
     rows = [["auxin", f"{number(round(result['value'], 1))} {result['unit']}", ""]]
+    for name, value in result["others"].items():
+        rows.append([f"auxin, {name}", f"{number(round(value, 1))} {result['unit']}", ""])
     for name, value in result["peers"].items():
         ratio = f"auxin / {name} = {result['ratios'][name]:.3g}"
         rows.append([name, f"{number(round(value, 1))} {result['unit']}", ratio])

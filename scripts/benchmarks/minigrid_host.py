@@ -16,13 +16,13 @@ def measure(seconds: int) -> Measured:
     try:
         loop.start()
         for _ in range(WARM_UP):
-            loop.advance(0.0)
+            loop.advance()
         waited = {"actor_waited": 0.0, "learner_waited": 0.0}
         began = at = time.perf_counter()
         updates = 0
         while at - began < seconds:
             before = at
-            report = loop.advance(0.0)
+            report = loop.advance()
             at = time.perf_counter()
             updates += 1
             waited = {name: total + report.clock[name] * (at - before) for name, total in waited.items()}

@@ -51,7 +51,7 @@ def test_a_seed_among_others_equals_the_seed_alone(solved):
     alone = device_loop(agent, env, seeds=(1,))
     alone.start()
     for update in range(3):
-        (own,) = alone.advance(update / len(rows)).metrics
+        (own,) = alone.advance(total=len(rows)).metrics
         for name, value in own.items():
             np.testing.assert_allclose(rows[update][1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 

@@ -69,7 +69,7 @@ def test_an_encoder_is_found_by_name_remembers_and_its_sown_loss_is_trained(loop
         made = HostLoop(agent, host_view(CHAIN), parse(""), n=4, seed=0)
     made.start()
     before = jax.tree.leaves(made.learner.state.params)[0].copy()
-    metrics = [made.advance(0.0).metrics[0] for _ in range(2)][-1]
+    metrics = [made.advance().metrics[0] for _ in range(2)][-1]
     made.close()
     assert metrics["small_loss"] > 0
     assert metrics["largest"] > 0

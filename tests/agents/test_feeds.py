@@ -112,7 +112,7 @@ LOOPS = {
 def test_a_buffer_is_owned_by_the_loop_and_the_corridor_is_learned(loop, feed):
     made = LOOPS[loop](learner(FEEDS[feed]()))
     made.start()
-    reports = [made.advance(0.0).metrics[0] for _ in range(60)]
+    reports = [made.advance().metrics[0] for _ in range(60)]
     made.close()
     one = made.learner if loop == "host" else jax.tree.map(lambda leaf: leaf[0], made.learner)
     assert (np.asarray(one.state.params[:-1]).argmax(-1) == 1).all(), "right is best everywhere"
@@ -133,7 +133,7 @@ def test_seeds_side_by_side_own_a_buffer_each():
     for loop in (made, alone):
         loop.start()
         for _ in range(5):
-            loop.advance(0.0)
+            loop.advance()
     for a, b in zip(jax.tree.leaves(made.tree(1)["learner"]), jax.tree.leaves(alone.tree()["learner"]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -144,14 +144,14 @@ def test_a_buffer_survives_a_resume_bit_for_bit(feed, tmp_path):
     straight = make()
     straight.start()
     for _ in range(4):
-        straight.advance(0.0)
+        straight.advance()
     path = checkpoints.save(tmp_path, 4, straight.tree(), {})
     resumed = make()
     tree, _ = checkpoints.load(path, resumed.template())
     resumed.restore([tree])
     for _ in range(4):
-        straight.advance(0.0)
-        resumed.advance(0.0)
+        straight.advance()
+        resumed.advance()
     for a, b in zip(
         jax.tree.leaves(straight.tree()["learner"]), jax.tree.leaves(resumed.tree()["learner"]), strict=True
     ):

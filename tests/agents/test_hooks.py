@@ -12,6 +12,7 @@ import pytest
 import envs
 from agents import impala, onpolicy, ppo
 from agents.agent import Unroll
+from agents.auxiliary import pipeline as hooks
 from agents.auxiliary.auxiliary import Auxiliary
 from agents.auxiliary.needs import check
 from agents.auxiliary.pipeline import Pipeline
@@ -114,7 +115,7 @@ def host(module=ppo):
 def test_every_hook_runs_in_every_loop(loop, module):
     made = loop(module)
     made.start()
-    reports = [made.advance(0.0).metrics[0] for _ in range(4)]
+    reports = [made.advance().metrics[0] for _ in range(4)]
     made.close()
     state = made.learner.state if loop is host else jax.tree.map(lambda leaf: leaf[0], made.learner.state)
     own = state.auxiliaries["everything"]
@@ -135,7 +136,7 @@ def test_observe_sees_every_episode_from_its_first_state():
     made = host()
     made.start()
     rollout = made._pending
-    made.advance(0.0)
+    made.advance()
     made.close()
     memory, expected = np.ones(3, int), []
     for last in np.asarray(rollout.timestep.last):
@@ -147,16 +148,44 @@ def test_observe_sees_every_episode_from_its_first_state():
     assert np.max(expected) <= LIMIT + 1
 
 
+def test_an_auxiliary_that_restarts_by_itself_remembers_what_others_do():
+    plain = everything()
+
+    def observe(state, memory, timestep):
+        # The observation that opens the next episode is the first that the new memory has seen. Calls stay.
+        age, calls = memory
+        return (jnp.where(timestep.last, 1, age + 1), calls + 1), {"age": age + 1}
+
+    def age_and_calls(host):
+        return jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+
+    own = plain._replace(name="own", memory=age_and_calls, observe=observe, restarts=True)
+    pipeline = Pipeline((plain, own), CHAIN.spec)
+    batch = envs.batch(CHAIN, 3)
+    states, first = batch.reset(jax.random.key(0))
+    nothing = {"everything": (), "own": ()}
+    memory, _ = hooks.observe(pipeline, nothing, hooks.remember(pipeline, 3), first)
+    ended = 0
+    for turn in range(2 * LIMIT + 1):
+        states, timestep = batch.step(jax.random.key(turn), states, jnp.asarray([0, 1, turn % 2]))
+        memory, extras = hooks.observe(pipeline, nothing, memory, timestep)
+        np.testing.assert_array_equal(extras["own/age"], extras["everything/age"])
+        np.testing.assert_array_equal(memory["own"][0], memory["everything"])
+        np.testing.assert_array_equal(memory["own"][1], turn + 2)
+        ended += int(timestep.last.sum())
+    assert ended >= 3
+
+
 def test_seeds_side_by_side_are_the_seeds_alone():
     together = device(seeds=(3, 4))
     together.start()
     for _ in range(3):
-        together.advance(0.5)
+        together.advance(total=8)
     for index, seed in enumerate((3, 4)):
         alone = device(seeds=(seed,))
         alone.start()
         for _ in range(3):
-            alone.advance(0.5)
+            alone.advance(total=8)
         for a, b in zip(jax.tree.leaves(together.tree(index)), jax.tree.leaves(alone.tree()), strict=True):
             if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
                 a, b = jax.random.key_data(a), jax.random.key_data(b)
@@ -168,15 +197,15 @@ def test_every_hooks_state_survives_a_resume_bit_for_bit(loop, tmp_path):
     straight = loop()
     straight.start()
     for _ in range(2):
-        straight.advance(0.1)
+        straight.advance(total=8)
     path = checkpoints.save(tmp_path, 2, straight.tree(), {})
-    expected = [straight.advance(0.2).metrics[0] for _ in range(2)]
+    expected = [straight.advance(total=8).metrics[0] for _ in range(2)]
     straight.close()
 
     resumed = loop()
     tree, _ = checkpoints.load(path, resumed.template())
     resumed.restore([tree])
-    found = [resumed.advance(0.2).metrics[0] for _ in range(2)]
+    found = [resumed.advance(total=8).metrics[0] for _ in range(2)]
     resumed.close()
     for a, b in zip(expected, found, strict=True):
         assert a.keys() == b.keys()

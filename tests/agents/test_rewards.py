@@ -201,23 +201,6 @@ def test_counts_are_exact_over_a_run():
         np.testing.assert_allclose(bonus.reshape(-1), expected, rtol=1e-6)
 
 
-def test_first_visits_within_the_time_limit_are_those_of_a_set():
-    rng = np.random.default_rng(0)
-    visited, seen = episodic.memory(SPEC), set()
-    visit = jax.jit(episodic.visit)
-    for _ in range(T + 1):
-        key = rng.integers(0, 3, 2).astype(np.uint32)
-        visited, first = visit(visited, key)
-        assert bool(first) == (tuple(key) not in seen)
-        seen.add(tuple(key))
-    assert int(visited.used) == len(seen)
-
-
-def test_an_episodic_bonus_needs_a_time_limit():
-    with pytest.raises(UsageError, match="needs a time limit"):
-        episodic.memory(EnvSpec("Endless-v0", "0", SPEC.obs, Discrete(2), SPEC.extras))
-
-
 def test_the_hash_tells_observations_apart_and_depends_on_the_order():
     views = obs(jax.random.key(0), 500)
     keys = np.asarray(jax.vmap(episodic.hash_tree)(views))

@@ -16,7 +16,7 @@ def test_a_tool_examines_a_policy_with_what_it_is_lent():
     agent = agents.make("ppo", env.spec, hidden=(8,), unroll=4, minibatches=1)
     loop = DeviceLoop(agent, env, parse(""), n=2, seeds=(0,))
     loop.start()
-    data = jax.tree.map(lambda leaf: leaf[0], loop.advance(0.0).batch)
+    data = jax.tree.map(lambda leaf: leaf[0], loop.advance().batch)
     state = jax.tree.map(lambda leaf: leaf[0], loop.learner.state)
 
     def policy(params, obs, carry, first):

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_runs import ROOT, checkpoints, leaves, metrics, same_bits
+from training_runs import ROOT, checkpoints, leaves, metrics, same_bits, same_run
 
 import agents
 import envs
 from agents.training import checkpoints as files
+from agents.training import driver
+from agents.training.device_loop import DeviceLoop
 from agents.training.learner import WINDOW
 from agents.training.provenance import commit
 from envs.errors import UsageError
@@ -247,3 +249,24 @@ def test_what_was_left_out_still_counts_after_a_resume(tmp_path):
         train(tmp_path / "run", broken(0, 2), skip_nonfinite=1, resume=True)
     (last,) = train(tmp_path / "run", broken(0, 2), skip_nonfinite=2, resume=True).results
     assert (last["skipped_nonfinite"], last["updates"]) == (2, 4)
+
+
+def test_how_far_one_call_goes_changes_nothing(tmp_path, monkeypatch):
+    """Lines count every update that was not finite, wherever calls and stops cut the interval."""
+    calls = []
+    advance = DeviceLoop.advance
+    monkeypatch.setattr(DeviceLoop, "advance", lambda loop, **how: calls.append(how["count"]) or advance(loop, **how))
+    options = {"updates": 8, "skip_nonfinite": 2, "log_every": 4, "checkpoint_every": 100 * UPDATE}
+    for name, longest, counts in (("far", 1e9, [1, 3, 4]), ("near", 0.0, [1] * 8)):
+        monkeypatch.setattr(driver, "LONGEST", longest)
+        train(tmp_path / name, broken(1, 2), **options)  # of eight updates these are 2 and 4
+        assert calls == counts
+        calls.clear()
+    for _ in range(3):
+        train(tmp_path / "parts", broken(1, 2), hours=STOP, resume=True, **options)
+    monkeypatch.setattr(driver, "LONGEST", 1e9)
+    train(tmp_path / "parts", broken(1, 2), resume=True, **options)
+    assert calls == [1, 1, 1, 1, 4]
+    assert [(row["update"], row["nonfinite"]) for row in metrics(tmp_path / "far")] == [(4, 1), (8, 1)]
+    for name in ("near", "parts"):
+        same_run(tmp_path / "far", tmp_path / name)

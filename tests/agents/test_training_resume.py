@@ -56,15 +56,15 @@ def test_a_restored_loop_goes_on_bit_for_bit(case, tmp_path):
     left_alone, again = loop(), loop()
     seeds = range(len(left_alone.seeds))
     left_alone.start()
-    for update in range(3):
-        left_alone.advance(update / 6)
+    for _ in range(3):
+        left_alone.advance(total=6)
     saved = [files.save(tmp_path / str(seed), 3, left_alone.tree(seed), {}) for seed in seeds]
-    rows = [left_alone.advance(update / 6).metrics for update in range(3, 6)]
+    rows = [left_alone.advance(total=6).metrics for update in range(3, 6)]
 
     template = again.template()
     again.restore([files.load(path, template)[0] for path in saved])
     assert again.updates == 3
-    same_bits(rows, [again.advance(update / 6).metrics for update in range(3, 6)])
+    same_bits(rows, [again.advance(total=6).metrics for update in range(3, 6)])
     for seed in seeds:
         same_bits(left_alone.tree(seed), again.tree(seed))
     left_alone.close()

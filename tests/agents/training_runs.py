@@ -42,9 +42,9 @@ def drive(loop, updates: int) -> list[list[dict]]:
     loop.start()
     rows = []
     try:
-        rows += [loop.advance(update / updates).metrics for update in range(min(2, updates))]
+        rows += [loop.advance(total=updates).metrics for update in range(min(2, updates))]
         with nothing_compiles():
-            rows += [loop.advance(update / updates).metrics for update in range(2, updates)]
+            rows += [loop.advance(total=updates).metrics for update in range(2, updates)]
     finally:
         loop.close()
     return rows

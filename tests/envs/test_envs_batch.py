@@ -85,14 +85,16 @@ def test_tasks_are_drawn_for_every_episode_and_environment():
 
 
 def with_refill(env: Env) -> Env:
-    """Fresh episodes of tag -1, -2, ..., by place in the batch; unused places are poisoned."""
+    """Fresh episodes of tag `-data - place in the batch`."""
 
-    def refill(key, state, ended):
-        tag = jnp.where(ended, -1.0 - jnp.arange(ended.shape[0]), jnp.nan)
-        state = state._replace(tag=tag, time=jnp.where(ended, 0, -99))
-        return state, jnp.stack([tag, state.time.astype(jnp.float32)], axis=1), {"tag": tag}
+    def refill(key, states, timestep, data):
+        ended = timestep.last
+        tag = jnp.where(ended, -data - jnp.arange(ended.shape[0]), states.tag)
+        states = states._replace(tag=tag, time=jnp.where(ended, 0, states.time))
+        obs = jnp.where(ended[:, None], jnp.stack([tag, jnp.zeros_like(tag)], axis=1), timestep.obs)
+        return states, timestep._replace(obs=obs, extras={**timestep.extras, "tag": tag})
 
-    return env._replace(refill=refill)
+    return env._replace(refill=refill, data=jnp.float32(1))
 
 
 def test_refill_gives_new_episodes_only_where_one_ended():
@@ -109,6 +111,53 @@ def test_a_refill_knows_no_tasks_and_gives_way_to_them():
     env = with_refill(make("Counting-device-v0", terminate=3))
     _, t = roll(batch(env, 2, tasks=lambda key: jnp.array([2, 0])), jax.random.key(4))
     assert (t.obs >= 0).all()
+
+
+def test_a_refills_states_are_taken_as_they_are():
+    """What a refill leaves in place is its own business: a selection over all states would copy every grid."""
+
+    def refill(key, states, timestep, data):
+        return states._replace(tag=states.tag + 1000.0), timestep
+
+    _, t = roll(batch(make("Counting-device-v0", limit=0, terminate=0)._replace(refill=refill), 2), jax.random.key(4))
+    np.testing.assert_array_equal(t.obs[:, :, 0] // 1000, np.broadcast_to(np.arange(STEPS)[:, None], (STEPS, 2)))
+
+
+def banked(env: Env) -> Env:
+    """Episodes of the lengths that stand in a bank."""
+    bank = jnp.array([[2, 0], [4, 0]])
+    return env._replace(data=bank, draw=lambda key, data: data[jax.random.randint(key, (), 0, len(data))])
+
+
+def test_the_task_of_every_episode_is_drawn_out_of_the_data():
+    many = batch(banked(make("Counting-device-v0")), 16)
+    _, t = roll(many, jax.random.key(4), steps=40)
+    assert set(np.unique(t.extras["length"][t.last])) == {2, 4}
+
+
+def test_the_data_is_an_argument_and_no_constant():
+    env = banked(make("Counting-device-v0"))
+    many = batch(env, 16)
+    key, actions = jax.random.key(4), jnp.zeros(16, jnp.int32)
+    step = jax.jit(lambda states, data: many.step(key, states, actions, data))
+    states, _ = jax.jit(many.reset)(key, env.data)
+    other = jnp.array([[1, 0], [1, 0]])
+    ones, _ = jax.jit(many.reset)(key, other)
+    assert not step(states, env.data)[1].last.any()
+    assert step(ones, other)[1].last.all()
+    assert step._cache_size() == 1
+    poisoned = batch(env._replace(data=None), 16)  # whatever reads the environment's own now fails
+    jax.tree.map(np.testing.assert_array_equal, poisoned.reset(key, env.data), many.reset(key))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        poisoned.step(key, states, actions, env.data),
+        many.step(key, states, actions),
+    )
+
+
+def test_tasks_given_win_over_those_of_the_environment():
+    many = batch(banked(make("Counting-device-v0")), 3, tasks=lambda key: jnp.array([1, 0]))
+    assert roll(many, jax.random.key(4))[1].last.all()
 
 
 def test_ends_need_not_coincide():

@@ -53,7 +53,7 @@ def test_the_table_is_faramas(id):
 
 def test_multiroom_and_obstructed_maze_never_go_through_envpool():
     families = [id for id in TASKS if "MultiRoom" in id or "ObstructedMaze" in id or "Dynamic" in id]
-    assert len(families) == 9 + 9 + 6
+    assert len(families) == 9 + 13 + 6
     assert all(minigrid.make(id, "host").spec.version.startswith("minigrid") for id in families)
 
 
@@ -64,6 +64,20 @@ def test_our_multirooms_have_their_number_of_rooms():
             env.reset(seed=seed_of(id))
             assert len(env.rooms) == task.rooms[0]
             assert max(max(room.size) for room in env.rooms) <= task.rooms[1]
+
+
+@pytest.mark.parametrize("name", ["2Dlhb", "1Q", "2Q", "Full"])
+def test_only_version_0_of_these_mazes_has_levels_without_a_key(name):
+    def lost(env, seed):
+        env.reset(seed=seed)
+        things = [thing for thing in env.grid.grid if thing is not None]
+        return sum(thing.type == "box" for thing in things) < sum(
+            thing.type == "door" and thing.is_locked for thing in things
+        )
+
+    old, new = (create(TASKS[f"MiniGrid-ObstructedMaze-{name}-v{version}"]) for version in (0, 1))
+    assert 0 < sum(lost(old, seed) for seed in range(60)) < 60
+    assert not any(lost(new, seed) for seed in range(60))
 
 
 # --- missions ----------------------------------------------------------------------------------------------------

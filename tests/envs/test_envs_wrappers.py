@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from envs.batch import batch
+from envs.batch import batch, select
 from envs.contract import Array, Box, Discrete, Env, EnvSpec, MultiDiscrete, TimeStep
 from envs.errors import UsageError
 from envs.toys import make
@@ -459,10 +459,12 @@ def test_time_limit_truncates_and_termination_wins(n, length, discount):
 def test_time_limit_counts_anew_in_every_episode(banked):
     env = make("Counting-device-v0", terminate=0, limit=0)
 
-    def refill(key, state, ended):
-        _, timestep = jax.vmap(env.reset)(jax.random.split(key, len(ended)), ())
-        state = state._replace(tag=timestep.obs[:, 0], time=jnp.zeros_like(state.time))
-        return state, timestep.obs, timestep.extras
+    def refill(key, states, timestep, data):
+        fresh = jax.vmap(env.reset)(jax.random.split(key, len(timestep.last)), ())
+        states, (obs, tag) = select(
+            timestep.last, (fresh[0], (fresh[1].obs, fresh[1].extras["tag"])), (states, (timestep.obs, states.tag))
+        )
+        return states, timestep._replace(obs=obs, extras={**timestep.extras, "tag": tag})
 
     limited = time_limit(env._replace(refill=refill if banked else None), 3)
     assert (limited.refill is not None) == banked

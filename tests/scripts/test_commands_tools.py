@@ -100,7 +100,7 @@ def test_list_json(command):
     assert all(set(entry) == {"name", "doc"} for entry in result["agents"])
     assert all(set(entry) == {"name", "suite", "backends", "doc"} for entry in result["envs"])
     corridor = next(entry for entry in result["envs"] if entry["name"] == "MiniGrid-KeyCorridorS3R3-v0")
-    assert corridor["backends"] == ["host", "reference"]
+    assert corridor["backends"] == ["host", "reference", "device"]
     assert all(set(entry) == {"name", "door", "doc", "status"} for entry in result["auxiliaries"])
     assert {"name": "rnd", "door": "intrinsic reward", "status": "ready"}.items() <= next(
         entry for entry in result["auxiliaries"] if entry["name"] == "rnd"

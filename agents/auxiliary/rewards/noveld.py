@@ -28,10 +28,13 @@ class Config(rnd.Config):
     """Steps back into known land cost nothing."""
     episodic_key: Literal["full_grid", "obs"] = "full_grid"
     """What a visit is of: the full state (the environment must give its key), or the observation."""
+    visited: int = 0
+    """Slots for an episode's states, rounded up to a power of 2; 0 takes twice as many as the longest episode needs."""
 
     def __post_init__(self):
         super().__post_init__()
         require(self.beta >= 0, "beta", self.beta, "at least 0")
+        require(self.visited >= 0, "visited", self.visited, "at least 0")
 
 
 # ------------------------------------------------------------------------------------------------------- OBSERVE
@@ -39,7 +42,8 @@ class Config(rnd.Config):
 
 def observe(config: Config, state, memory: episodic.Visited, timestep):
     """Whether the step led to a state that its episode had not seen."""
-    memory, first = episodic.visit(memory, episodic.key_of(timestep, config.episodic_key))
+    key, opening = episodic.keys(timestep, config.episodic_key)
+    memory, first = episodic.visit(memory, key, timestep.last, opening)
     return memory, {"first_visit": first}
 
 
@@ -79,6 +83,16 @@ def assemble(name: str, config: Config, spec: EnvSpec) -> Auxiliary:
     def watch(state, memory, timestep):
         return observe(config, state, memory, timestep)
 
-    needs = ("grid_key",) if config.first_visit and config.episodic_key == "full_grid" else ()
-    remember = {"memory": lambda host: episodic.memory(host.spec), "observe": watch} if config.first_visit else {}
-    return rnd.assemble(name, config, spec, step, needs=needs, **remember)
+    if not config.first_visit:
+        return rnd.assemble(name, config, spec, step)
+    episodic.slots(spec, config.visited)  # a table that is too small is an error here, not once training begins
+    return rnd.assemble(
+        name,
+        config,
+        spec,
+        step,
+        needs=("grid_key",) if config.episodic_key == "full_grid" else (),
+        memory=lambda host: episodic.memory(host.spec, config.visited),
+        observe=watch,
+        restarts=True,
+    )
