@@ -8,8 +8,6 @@
 Nothing is imported before it is used.
 """
 
-import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,25 +17,6 @@ if TYPE_CHECKING:
     from envs.contract import Env, EnvSpec, HostMaker
 
 __all__ = ["evaluate", "load", "make", "train"]
-
-
-def _calm_scheduler() -> None:
-    """Turns off XLA's CPU scheduler for concurrency, before JAX reads its flags.
-
-    With it, seeds side by side (batched products) have stood still for ever on a machine of two cores, each waiting for
-    the other; without it nothing here was slower. Only JAX 0.10 is known to have both the fault and the flag, and XLA
-    ends the process at a flag that it does not know.
-    """
-    try:
-        known = version("jax").startswith("0.10.")
-    except PackageNotFoundError:
-        known = False
-    flags = os.environ.get("XLA_FLAGS", "")
-    if known and "xla_cpu_enable_concurrency_optimized_scheduler" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_enable_concurrency_optimized_scheduler=false".strip()
-
-
-_calm_scheduler()
 
 
 def make(name: str, spec: "EnvSpec", *, preset: str | None = None, **options: Any) -> "Agent":

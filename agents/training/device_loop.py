@@ -29,18 +29,32 @@ class DeviceLoop(Loop):
       n: environments of each seed.
       seeds: the seeds.
       mesh: the devices that share the environments, from `devices.mesh`; None runs on one.
+      together: whether seeds run side by side by `vmap` or take turns. None has them take turns on a CPU, whose cores
+        one seed fills: products of many small matrices at once are slower there than one after the other.
     """
 
     def __init__(
-        self, agent: Agent, env: Env, wrapper: Chain, *, n: int, seeds: tuple[int, ...], mesh: Mesh | None = None
+        self,
+        agent: Agent,
+        env: Env,
+        wrapper: Chain,
+        *,
+        n: int,
+        seeds: tuple[int, ...],
+        mesh: Mesh | None = None,
+        together: bool | None = None,
     ):
         self.spec = wrapper.spec(env.spec)
         self.seeds = seeds
         self.steps_per_update = n * agent.feed.length
         self.updates = 0
         self._seeds, self._mesh = np.asarray(seeds, np.uint32), mesh
-        start = _over_seeds(_start(agent, env, wrapper, n), len(seeds))
-        advance = _several(_over_seeds(_update(agent, env, wrapper, n), len(seeds)), len(seeds))
+        # One after the other: orthogonal initial weights of many seeds at once would be one batch of QR decompositions,
+        # which XLA hands out on the CPU from threads of the same pool that is to work on it. Where there are as many
+        # such batches as cores, each waits for the others for ever.
+        start = _in_turn(_start(agent, env, wrapper, n))
+        together = jax.default_backend() != "cpu" if together is None else together
+        advance = _several(_over_seeds(_update(agent, env, wrapper, n), len(seeds), together), len(seeds))
         if mesh is None:
             self._layout: PyTree = None
             self._data = jax.tree.map(jnp.asarray, env.data)
@@ -48,7 +62,7 @@ class DeviceLoop(Loop):
             return
         whole = devices.everywhere(mesh)
         self._data = jax.device_put(env.data, whole)
-        twice = _over_seeds(_start(agent, env, wrapper, 2 * n), len(seeds))
+        twice = _in_turn(_start(agent, env, wrapper, 2 * n))
         shapes = (jax.eval_shape(begin, self._seeds, None, self._data) for begin in (start, twice))
         self._layout = devices.shardings(mesh, *shapes)
         self._start = jax.jit(start, out_shardings=self._layout)
@@ -163,7 +177,7 @@ def _update(agent: Agent, env: Env, wrapper: Chain, n: int) -> Callable[..., tup
 # --------------------------------------------------------------------------------------- MANY SEEDS, MANY UPDATES
 
 
-def _over_seeds(function: Callable, k: int) -> Callable:
+def _over_seeds(function: Callable, k: int, together: bool) -> Callable:
     """The function over a leading axis of `k` seeds of its first argument and its results.
 
     A single seed is not mapped over: under `vmap` both sides of every `cond` would be computed.
@@ -173,10 +187,17 @@ def _over_seeds(function: Callable, k: int) -> Callable:
         found = function(jax.tree.map(lambda leaf: leaf[0], first), *others)
         return jax.tree.map(lambda leaf: leaf[None], found)
 
-    def together(first, *others):
+    def side_by_side(first, *others):
         return jax.vmap(function, in_axes=(0, *[None] * len(others)))(first, *others)
 
-    return alone if k == 1 else together
+    if k == 1:
+        return alone
+    return side_by_side if together else _in_turn(function)
+
+
+def _in_turn(function: Callable) -> Callable:
+    """The function for one seed of its first argument after the other."""
+    return lambda first, *others: jax.lax.map(lambda one: function(one, *others), first)
 
 
 def _several(update: Callable, k: int) -> Callable:

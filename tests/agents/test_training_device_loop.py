@@ -1,5 +1,6 @@
 """The device loop: any number of updates in one call of one program, exact about what was not finite and where."""
 
+import re
 import warnings
 
 import jax
@@ -98,8 +99,10 @@ def test_the_state_is_given_away_and_its_memory_used(loops):
     assert all(leaf.is_deleted() for leaf in before)
 
 
-@pytest.mark.parametrize(("seeds", "branches"), [((0,), True), ((0, 1), False)])
-def test_one_seed_keeps_its_branches(seeds, branches):
+@pytest.mark.parametrize(
+    ("seeds", "together", "branches"), [((0,), True, True), ((0, 1), False, True), ((0, 1), True, False)]
+)
+def test_seeds_keep_their_branches_but_side_by_side(seeds, together, branches):
     """Under `vmap` a branch becomes a selection of what both sides computed."""
     made = agent()
 
@@ -108,11 +111,38 @@ def test_one_seed_keeps_its_branches(seeds, branches):
         params = jax.lax.cond(rollout.timestep.last.any(), learn, lambda state: state.params, state)
         return state._replace(params=params), {}
 
-    loop = device_loop(made._replace(update=update), CHAIN, n=4, seeds=seeds)
+    loop = device_loop(made._replace(update=update), CHAIN, n=4, seeds=seeds, together=together)
     program = jax.make_jaxpr(loop._advance)(
         jax.eval_shape(loop._start, loop._seeds, None, ()), (), 1, 1, np.zeros(len(seeds), np.int32)
     )
     assert ("cond[" in str(program)) == branches
+
+
+def test_seeds_that_take_turns_are_each_alone():
+    loops = {seeds: device_loop(agent(), CHAIN, n=4, seeds=seeds, together=False) for seeds in ((3, 4), (3,), (4,))}
+    for loop in loops.values():
+        loop.start()
+        loop.advance(count=3, total=TOTAL)
+    same_bits(loops[3, 4].tree(0), loops[3,].tree())
+    same_bits(loops[3, 4].tree(1), loops[4,].tree())
+
+
+def test_seeds_side_by_side_are_each_alone_but_for_rounding():
+    turns, both = (device_loop(agent(), CHAIN, n=4, seeds=(3, 4), together=together) for together in (False, True))
+    for loop in (turns, both):
+        loop.start()
+        loop.advance(count=3, total=TOTAL)
+    params = [loop.learner.state.params for loop in (turns, both)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *params)
+
+
+def test_initial_weights_of_many_seeds_are_no_batch():
+    """XLA's CPU waits for ever on batches of QR decompositions, as many at a time as there are cores."""
+    loop = device_loop(agents.make("ppo", CHAIN.spec, bonus="rnd", hidden=(8,)), CHAIN, n=4, seeds=(0, 1, 2))
+    program = loop._start.lower(loop._seeds, None, ()).as_text()
+    shapes = re.findall(r"custom_call @lapack_sgeqrf_ffi\(.*?: \(tensor<([\dx]+)xf32>\)", program)
+    assert shapes
+    assert all(shape.count("x") == 1 for shape in shapes)
 
 
 def banked(lengths):

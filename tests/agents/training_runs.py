@@ -28,8 +28,8 @@ def nothing_compiles():
     assert not found, f"traced or compiled again: {found}"
 
 
-def device_loop(agent, env: Env, *, n=16, seeds=(0, 1, 2), wrap="") -> DeviceLoop:
-    return DeviceLoop(agent, env, parse(wrap), n=n, seeds=seeds)
+def device_loop(agent, env: Env, *, n=16, seeds=(0, 1, 2), wrap="", together=None) -> DeviceLoop:
+    return DeviceLoop(agent, env, parse(wrap), n=n, seeds=seeds, together=together)
 
 
 def host_loop(agent, env: Env | HostMaker, *, n=16, seed=0, wrap="") -> HostLoop:
