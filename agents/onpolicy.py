@@ -18,7 +18,7 @@ from agents.auxiliary import needs
 from agents.auxiliary import pipeline as hooks
 from agents.auxiliary.pipeline import Pipeline
 from agents.config import require
-from agents.networks import actor_critic, torsos
+from agents.networks import actor_critic, chunks, torsos
 from envs.contract import Box, EnvSpec, PyTree, TimeStep
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
@@ -243,9 +243,6 @@ def taken(rollout: Rollout) -> jax.Array:
 # ---------------------------------------------------------------------------------------------- VALUES OF AN UNROLL
 
 
-_ROWS = 2048  # observations that one forward outside the gradient reads at once
-
-
 class Evaluation(NamedTuple):
     """A forward over an unroll: `outputs` of each acted step `[T, B]`, `value_t` `[T, B]` of each true successor."""
 
@@ -293,22 +290,18 @@ def without_sown(outputs: Outputs) -> Outputs:
 
 
 def _in_chunks(base: Base, params: PyTree, variables: PyTree, obs, carry, first, *, train: bool, rngs=None):
-    """`forward`, but a few steps at a time where there is no memory: a wide one-hot of a whole unroll leaves the cache.
+    """`forward`, but a few steps at a time where there is no memory.
 
-    Chunks have about `_ROWS` rows. With rngs or a training forward all steps are read at once, as `forward` does.
+    With rngs or a training forward all steps are read at once, as `forward` does.
     """
-    steps, n = first.shape
-    size = next(size for size in range(max(1, min(steps, _ROWS // n)), 0, -1) if steps % size == 0)
-    if size == steps or train or rngs or jax.tree.leaves(carry):
+    if train or rngs or jax.tree.leaves(carry):
         return forward(base, params, variables, obs, carry, first, train=train, rngs=rngs)
-    split = lambda leaf: leaf.reshape(steps // size, size, *leaf.shape[1:])  # noqa: E731
 
     def read(chunk):
         outputs, carries = forward(base, params, variables, chunk[0], carry, chunk[1], train=train)
         return without_sown(outputs), carries
 
-    found = jax.lax.map(read, jax.tree.map(split, (obs, first)))
-    return jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), found)
+    return chunks.over_time(read, (obs, first))
 
 
 def reward(base: Base, rollout: Rollout, bonus: jax.Array | None) -> jax.Array:

@@ -7,7 +7,8 @@ compiled together with the agent; its episodes begin with levels out of a bank (
 
 Observations: `image` uint8 `[7, 7, 3]` (kind, colour and state of the cells in view, `[x, y]`, the agent at `[3, 6]`
 looking towards `y = 0`), `direction` int32, `mission` int32 `[20]` (`mission.tokens`). Extras: `grid_key` (a hash of
-the full grid with the agent in it, for counting first visits) and `success`, true at an end that earned a reward.
+the full grid with the agent in it, for counting first visits), `position` int32 `[2]` (the agent's x and y) and
+`success`, true at an end that earned a reward.
 """
 
 import dataclasses
@@ -120,7 +121,7 @@ def _on_the_host(task: Task, backend: str, max_steps: int, repeat: int, threads:
 
 
 def _spec(task: Task, engine: str, max_steps: int) -> EnvSpec:
-    key = Array((2,), "uint32")
+    key, place = Array((2,), "uint32"), Array((2,), "int32", 0, max(task.size) - 1)
     return EnvSpec(
         id=task.id,
         version=engine,
@@ -130,7 +131,11 @@ def _spec(task: Task, engine: str, max_steps: int) -> EnvSpec:
             "mission": Array((LENGTH,), "int32", 0, len(WORDS)),
         },
         action=Discrete(3, ACTIONS[:3]) if task.moving else Discrete(len(ACTIONS), ACTIONS),
-        extras={"grid_key": key, "next_grid_key": key, "success": Array((), "bool")},
+        extras={
+            **{"grid_key": key, "next_grid_key": key},
+            **{"position": place, "next_position": place},
+            "success": Array((), "bool"),
+        },
         max_steps=max_steps,
     )
 

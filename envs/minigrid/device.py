@@ -73,7 +73,7 @@ def environment(task: Task, spec: EnvSpec, levels: Level, limit: int, full_grid:
 
     def reset(key: jax.Array, level: Level) -> tuple[State, TimeStep]:
         state = world.start(level, task.size[0])
-        obs, extras = observe(parts, state), describe(state)
+        obs, extras = observe(parts, state), twice(describe(task, state))
         no = jnp.zeros((), bool)
         return state, TimeStep(obs, jnp.float32(0), jnp.float32(1), no, obs, {**extras, "success": no})
 
@@ -108,7 +108,7 @@ def advance(parts: Parts, state: State, action: jax.Array) -> tuple[State, TimeS
     after, outcome = world.step(state, action, task.size[0])
     rewarded, terminated = rules.RULES[task.rule](state, action, after, outcome, task.size[0])
     reward = jnp.where(rewarded, jnp.asarray(parts.payment)[jnp.minimum(after.steps, parts.limit)], 0.0)
-    obs, extras = observe(parts, after), describe(after)
+    obs, extras = observe(parts, after), twice(describe(task, after))
     timestep = TimeStep(
         obs=obs,
         reward=reward,
@@ -132,10 +132,16 @@ def observe(parts: Parts, state: State) -> dict[str, jax.Array]:
     return {**obs, "grid": world.full_grid(state, task.size)} if parts.full_grid else obs
 
 
-def describe(state: State) -> dict[str, jax.Array]:
-    """The extras that belong to a state."""
-    key = world.grid_key(state)
-    return {"grid_key": key, "next_grid_key": key}
+def describe(task: Task, state: State) -> dict[str, jax.Array]:
+    """The extras that belong to a state, without those of the successor."""
+    width = task.size[0]
+    place = jnp.stack([state.position % width, state.position // width])
+    return {"grid_key": world.grid_key(state), "position": place}
+
+
+def twice(extras: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Extras of a state as both its own and the successor's, which they are unless an episode ended."""
+    return {**extras, **{f"next_{name}": value for name, value in extras.items()}}
 
 
 def begin_anew(
@@ -147,12 +153,14 @@ def begin_anew(
 
     def begun(rows: jax.Array) -> PyTree:
         states = jax.vmap(lambda level: world.start(level, width))(jax.tree.map(lambda leaf: leaf[at[rows]], levels))
-        return states, jax.vmap(lambda state: observe(parts, state))(states), jax.vmap(world.grid_key)(states)
+        obs, described = jax.vmap(lambda state: (observe(parts, state), describe(parts.task, state)))(states)
+        return states, obs, described
 
-    now = (states, timestep.obs, timestep.extras["grid_key"])
+    described = {name: timestep.extras[name] for name in ("grid_key", "position")}
+    now = (states, timestep.obs, described)
     ways = {"cpu": partial(write_few, begun), "default": partial(write_all, begun)}
-    states, obs, grid_key = jax.lax.platform_dependent(timestep.last, now, **ways)
-    return states, timestep._replace(obs=obs, extras={**timestep.extras, "grid_key": grid_key})
+    states, obs, described = jax.lax.platform_dependent(timestep.last, now, **ways)
+    return states, timestep._replace(obs=obs, extras={**timestep.extras, **described})
 
 
 def write_all(begun: Callable[[jax.Array], PyTree], ended: jax.Array, now: PyTree) -> PyTree:

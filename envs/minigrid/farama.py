@@ -29,7 +29,7 @@ def create(task: Task, **options: Any) -> Any:
 class FaramaGrid(gymnasium.Env):
     """One task with the observations and extras of its spec.
 
-    `info` carries `grid_key` of the present state and `success` of the step just taken.
+    `info` carries `grid_key` and `position` of the present state, and `success` of the step just taken.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's name)
@@ -52,12 +52,12 @@ class FaramaGrid(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         obs, _ = self.env.reset(seed=seed)
         self.grid = self.env.grid.encode()
-        return self._obs(obs), {"grid_key": self._key(), "success": False}
+        return self._obs(obs), {"grid_key": self._key(), "position": self._place(), "success": False}
 
     def step(self, action):
         obs, reward, terminated, truncated, _ = self.env.step(int(action))
         self._look()
-        info = {"grid_key": self._key(), "success": terminated and reward > 0}
+        info = {"grid_key": self._key(), "position": self._place(), "success": terminated and reward > 0}
         return self._obs(obs), reward, terminated, truncated, info
 
     def render(self):
@@ -78,6 +78,9 @@ class FaramaGrid(gymnasium.Env):
         x, y = self.env.front_pos
         cell = self.env.grid.get(x, y)
         self.grid[x, y] = EMPTY if cell is None else cell.encode()
+
+    def _place(self) -> np.ndarray:
+        return np.array(self.env.agent_pos, np.int32)
 
     def _key(self) -> np.ndarray:
         grid = self.grid.copy()

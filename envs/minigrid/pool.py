@@ -35,7 +35,7 @@ def advance(memory: Arrays, record: Arrays, actions: np.ndarray, next_record: Ar
 def read(record: Arrays, memory: Arrays) -> tuple[Arrays, Arrays]:
     obs = {"image": record["image"], "direction": record["direction"], "mission": memory["mission"]}
     key = memory["cells"] ^ grid_key.pose_hash(record["agent_pos"], record["direction"])
-    return obs, {"grid_key": grid_key.as_words(key)}
+    return obs, {"grid_key": grid_key.as_words(key), "position": record["agent_pos"].astype(np.int32)}
 
 
 def outcome(reward: np.ndarray, terminated: np.ndarray) -> Arrays:

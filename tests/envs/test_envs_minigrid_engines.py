@@ -107,6 +107,7 @@ def check_equal(id, level, seed, plan):
     timestep, inner = pool.reset(), env.env
     obs = env._obs(inner.gen_obs())
     mine, full = [], []
+    shift = timestep.extras["position"][0] - env._place()  # the map begins at the first wall that was seen
     for action in plan(actions, rng):
         for name in ("image", "direction"):
             np.testing.assert_array_equal(timestep.obs[name][0], obs[name])
@@ -118,6 +119,7 @@ def check_equal(id, level, seed, plan):
         assert timestep.discount[0] == 1 - terminated
         assert timestep.last[0] == (terminated or truncated)
         assert timestep.extras["success"][0] == info["success"]
+        np.testing.assert_array_equal(timestep.extras["next_position"][0], info["position"] + shift)
         mine.append(tuple(timestep.extras["next_grid_key"][0]))
         full.append(tuple(info["grid_key"]))
         if timestep.last[0]:

@@ -110,7 +110,8 @@ def test_fresh_episodes_are_written_where_one_ended_and_nowhere_else(corridor, e
     )[1]
     expected = select(last, opening.obs, timestep.obs)
     jax.tree.map(np.testing.assert_array_equal, after.obs, expected)
-    np.testing.assert_array_equal(after.extras["grid_key"][last], opening.extras["grid_key"][last])
+    for name in ("grid_key", "position"):
+        np.testing.assert_array_equal(after.extras[name][last], opening.extras[name][last])
     jax.tree.map(np.testing.assert_array_equal, after.next_obs, timestep.next_obs)
     np.testing.assert_array_equal(after.extras["next_grid_key"], timestep.extras["next_grid_key"])
 
@@ -166,6 +167,15 @@ def test_the_full_grid_is_what_minigrid_encodes():
         np.testing.assert_array_equal(timestep.obs["grid"], expected)
         farama.step(action)
         state, timestep = env.step(jax.random.key(0), state, action)
+
+
+def test_the_position_is_the_agents_column_and_row(corridor):
+    level = corridor.draw(jax.random.key(0), corridor.data)
+    state, timestep = corridor.reset(jax.random.key(0), level)
+    for turn in range(12):
+        x, y = np.asarray(timestep.extras["next_position"])
+        assert y * 7 + x == state.position
+        state, timestep = corridor.step(jax.random.key(0), state, jnp.int32((2, 2, 1)[turn % 3]))
 
 
 def test_the_spec_tells_of_the_full_grid(banks):

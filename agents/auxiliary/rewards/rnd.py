@@ -13,7 +13,7 @@ import losses
 from agents.agent import Host, Rollout
 from agents.auxiliary.auxiliary import Auxiliary
 from agents.config import build, require
-from agents.networks import torsos
+from agents.networks import chunks, torsos
 from envs.contract import EnvSpec, PyTree
 from envs.errors import UsageError
 
@@ -164,9 +164,16 @@ def measure(config: Config, nets: Novelty, state: State, key: jax.Array, batch: 
     else:
         obs = jax.tree.map(lambda *xs: jnp.concatenate(xs), batch.obs, batch.timestep.next_obs)
         counts, successor = jnp.ones_like(batch.timestep.reward), slice(steps, None)
-    features: Any = nets.encoder.apply(state.frozen["encoder"], obs)
-    target: Any = nets.target.apply(state.frozen["target"], features)
-    prediction: Any = nets.predictor.apply(state.predictor, features)
+
+    def read(obs: PyTree) -> tuple[Any, Any, Any]:
+        features = nets.encoder.apply(state.frozen["encoder"], obs)
+        return (
+            features,
+            nets.target.apply(state.frozen["target"], features),
+            nets.predictor.apply(state.predictor, features),
+        )
+
+    features, target, prediction = chunks.over_time(read, obs)
     novelty = jax.vmap(losses.rnd_novelty)(prediction, target)
     records = jax.tree.map(
         lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features[successor], target[successor], counts)
