@@ -31,6 +31,8 @@ class Config:
 
     task: str = TASK
     """The task that both agents learn."""
+    backend: str = "device"
+    """What runs the environment."""
     steps: int = STEPS
     """Environment steps of each agent."""
     seed: int = 0
@@ -65,7 +67,7 @@ def play(config: Config) -> dict[str, Any]:
     import envs
 
     out = Path(config.out)
-    env = envs.make(config.task)
+    env = envs.make(config.task, backend=config.backend)
     bebold = agents.make("bebold", env.spec, preset="fast")
     lines = {"BeBold": (out / "bebold", bebold), "no bonus": (out / "no-bonus", without_bonus(bebold, env.spec))}
     for folder, _ in lines.values() if config.fresh else ():

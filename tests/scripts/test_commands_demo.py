@@ -27,7 +27,18 @@ def test_without_bonus_everything_else_is_the_same(base):
 def test_a_demo_is_made_once_and_shown_again(command, tmp_path):
     pytest.importorskip("envpool")
     pytest.importorskip("minigrid")
-    words = ("demo", "--task", "MiniGrid-Empty-5x5-v0", "--steps", "16384", "--out", tmp_path, "--json")
+    words = (
+        "demo",
+        "--task",
+        "MiniGrid-Empty-5x5-v0",
+        "--backend",
+        "host",
+        "--steps",
+        "16384",
+        "--out",
+        tmp_path,
+        "--json",
+    )
     first = command(*words)
     assert first.code == 0
     assert list(first.result["agents"]) == ["BeBold", "no bonus"]
