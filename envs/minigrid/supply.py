@@ -1,5 +1,8 @@
 """Which levels a task on the device begins its episodes with: a bank's, or some that are generated at the start."""
 
+import sys
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from envs.errors import UsageError, nearest
@@ -9,6 +12,7 @@ from envs.minigrid.tasks import Task
 
 GENERATED = 10_000  # levels that are generated where no number is given
 SOURCES = ("bank", "generated")
+PATIENCE = 5.0  # seconds without a word while levels are drawn
 
 
 class Supply(NamedTuple):
@@ -55,7 +59,7 @@ def generate(task: Task, seed: int, count: int = 0) -> bank.Bank:
 
     from envs.minigrid import generators
 
-    levels = generators.sample(task, jax.random.key(seed), count or GENERATED)
+    levels = generators.sample(task, jax.random.key(seed), count or GENERATED, watch=_telling(task))
     return bank.assemble(task, seed, "generated", None, levels, 0)
 
 
@@ -63,3 +67,16 @@ def _draws(task: Task) -> bool:
     from envs.minigrid import generators
 
     return generators.find(task) is not None
+
+
+def _telling(task: Task) -> Callable[[int, int], None]:
+    """Says on stderr how far the levels are, for those tasks whose levels take their time."""
+    latest = time.monotonic()
+
+    def watch(done: int, total: int) -> None:
+        nonlocal latest
+        if time.monotonic() - latest > PATIENCE:
+            latest = time.monotonic()
+            print(f"{task.id}: {done:,} of {total:,} levels are drawn", file=sys.stderr, flush=True)
+
+    return watch

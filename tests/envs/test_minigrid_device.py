@@ -188,3 +188,9 @@ def test_a_picture_of_every_state_can_be_drawn(corridor):
     state, _ = corridor.reset(jax.random.key(0), corridor.draw(jax.random.key(0), corridor.data))
     assert corridor.picture(jax.device_get(state)).shape == (3 * 32, 7 * 32, 3)
     assert bank.find_task(CORRIDOR).size == (7, 3)
+
+
+def test_levels_that_take_their_time_are_announced(monkeypatch, capsys):
+    monkeypatch.setattr("envs.minigrid.supply.PATIENCE", -1.0)
+    envs.make(CORRIDOR, backend="device", levels="generated", count=30)
+    assert capsys.readouterr().err == f"{CORRIDOR}: 30 of 30 levels are drawn\n"

@@ -16,6 +16,7 @@ from envs.minigrid.generators import keycorridor, multiroom
 from envs.minigrid.levels import Level
 from envs.minigrid.tasks import Task
 
+Watch = Callable[[int, int], None]
 Draw = Callable[[jax.Array], tuple[Level, jax.Array]]
 FAMILIES = {"MiniGrid-MultiRoom-": multiroom.generator, "MiniGrid-KeyCorridor": keycorridor.generator}
 
@@ -26,8 +27,10 @@ def find(task: Task) -> Draw | None:
     return next((make(task) for family, make in FAMILIES.items() if task.id.startswith(family)), None)
 
 
-def sample(task: Task, key: jax.Array, n: int, batch: int = 1024) -> Level:
+def sample(task: Task, key: jax.Array, n: int, batch: int = 1024, watch: Watch = lambda done, total: None) -> Level:
     """The first `n` levels of a task that come of `key`, NumPy arrays with an axis `[n]` in front; see `collect`.
+
+    `watch(done, n)` is called as levels are found, which is a few a second where few attempts succeed.
 
     Raises:
       UsageError: the task has no generator, or `n` or `batch` is below 1.
@@ -39,10 +42,10 @@ def sample(task: Task, key: jax.Array, n: int, batch: int = 1024) -> Level:
         raise UsageError(
             f"The numbers of levels and of attempts at a time must be at least 1, but are {n} and {batch}."
         )
-    return collect(draw, key, n, batch)
+    return collect(draw, key, n, batch, watch)
 
 
-def collect(draw: Draw, key: jax.Array, n: int, batch: int = 1024) -> Level:
+def collect(draw: Draw, key: jax.Array, n: int, batch: int = 1024, watch: Watch = lambda done, total: None) -> Level:
     """The first `n` good levels of a generator, `batch` attempts at a time.
 
     Attempt number i draws from `fold_in(key, i)`, and good ones are kept in order: the levels depend on the key alone,
@@ -53,6 +56,7 @@ def collect(draw: Draw, key: jax.Array, n: int, batch: int = 1024) -> Level:
     for first in count(0, batch):
         numbers = np.arange(first, first + batch, dtype=np.uint32)
         good = np.concatenate([good, numbers[np.asarray(succeeds(key, numbers))]])
+        watch(min(len(good), n), n)
         if len(good) >= n:
             break
     whole = np.resize(good[:n], (-(-n // batch), batch))  # the last batch is filled up with levels drawn already
