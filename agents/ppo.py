@@ -1,5 +1,6 @@
 """PPO: proximal policy optimisation with a clipped surrogate (Schulman et al., 2017)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 import losses
 from agents import onpolicy, parts
-from agents.agent import Agent, Rollout, State, Unroll, single_steps
+from agents.agent import Agent, Host, Rollout, State, Unroll, single_steps
 from agents.auxiliary import pipeline as hooks
 from agents.config import require
 from agents.onpolicy import Base
@@ -97,7 +98,7 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     state = onpolicy.annealed(base, state)
     host = onpolicy.host(base, state)
     states, output, metrics = hooks.step(pipeline, step_key, state.auxiliaries, rollout, host)
-    rollout = output.batch
+    state, rollout = state._replace(auxiliaries=states), output.batch
 
     live = hooks.reparam(pipeline, states, state.params)
     evaluation = onpolicy.evaluate(base, live, state.variables, rollout)
@@ -109,7 +110,18 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     batch = Batch(rollout, advantage, advantage + value, value)
     metrics["explained_variance"] = 1.0 - jnp.var(advantage) / (jnp.var(batch.target) + 1e-8)
 
-    if not jax.tree.leaves(rollout.carry) and "sequences" not in pipeline.needs:
+    state, found = passes(base, partial(loss, base, state), pass_key, state, batch, host)
+    return hooks.after(pipeline, after_key, state, onpolicy.host(base, state)), {**metrics, **found}
+
+
+def passes(base: Base, loss: Callable, key: jax.Array, state: State, batch: Batch, host: Host):
+    """`(state, metrics)` after `epochs` passes over shuffled minibatches, each a step on `loss(params, key, batch)`.
+
+    Raises:
+      UsageError: where there are fewer environments than minibatches.
+    """
+    config = base.config
+    if not jax.tree.leaves(batch.rollout.carry) and "sequences" not in base.pipeline.needs:
         batch = flatten(batch)
     size = batch.advantage.shape[1]
     if size < config.minibatches:
@@ -118,9 +130,9 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     def minibatch(trained, inputs):
         key, index = inputs
         return gradient.step(
-            partial(loss, base, state),
+            loss,
             base.optimizer,
-            pipeline,
+            base.pipeline,
             key,
             trained,
             part_of(batch, index),
@@ -135,13 +147,12 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
         index = jax.random.permutation(shuffle, size)[: size // count * count].reshape(count, -1)
         return jax.lax.scan(minibatch, trained, (jax.random.split(key, count), index))
 
-    trained = gradient.Trained(state.params, state.opt, states)
-    trained, found = jax.lax.scan(epoch, trained, jax.random.split(pass_key, config.epochs))
-    metrics.update(gradient.over_steps(found))
+    trained = gradient.Trained(state.params, state.opt, state.auxiliaries)
+    trained, found = jax.lax.scan(epoch, trained, jax.random.split(key, config.epochs))
     state = state._replace(
         params=trained.params, opt=trained.opt, auxiliaries=trained.auxiliaries, updates=state.updates + 1
     )
-    return hooks.after(pipeline, after_key, state, onpolicy.host(base, state)), metrics
+    return state, gradient.over_steps(found)
 
 
 def part_of(batch: Batch, index: jax.Array) -> Batch:

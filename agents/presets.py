@@ -79,6 +79,83 @@ _MINIGRID_FAST: dict[str, Any] = {
     "bebold.terminal": "mask",
 }
 
+# The TensorFlow code that the authors released. A 7x7 view has room for two of its three convolutions, and it sees
+# one-hot cells where the authors' network saw numbers; their stack of four frames is `--wrap frame_stack`.
+_AGAC_PAPER: dict[str, Any] = {
+    "envs": 1,
+    "unroll": 2048,
+    "epochs": 4,
+    "minibatches": 8,
+    "encoder": "cnn",
+    "embed": 0,
+    "channels": (32, 32),
+    "hidden": (256,),
+    "ignore": ("mission", "direction"),
+    "learning_rate": 3e-4,
+    "entropy_cost": 0.01,
+    "value_cost": 0.5,
+    "agac_c": 4e-4,
+    "beta_adv": 4e-5,
+    "adv_lr_scale": 0.3,
+    "episodic_count.coef": 0.1,
+}
+
+# A limit on how far values may move would be in units of the scaled reward: it is left off.
+_AGAC_FAST: dict[str, Any] = {
+    **_MINIGRID_BASE,
+    "separate": False,
+    "activation": "relu",
+    "value_clip": 0.0,
+    "agac_c": 4e-4,
+    "episodic_count.coef": 0.1,
+}
+
+# A step of NetHack costs less than reading its map: few passes over each unroll, and a coarse map.
+_NETHACK_BASE: dict[str, Any] = {
+    "envs": 32,
+    "unroll": 64,
+    "encoder": "nethack",
+    "nethack.embed": 8,
+    "nethack.channels": (16, 32),
+    "nethack.stride": 3,
+    "nethack.width": 32,
+    "nethack.hidden": (128,),
+    "core": "lstm",
+    "core_width": 128,
+    "discount": 0.995,
+    "epochs": 2,
+    "minibatches": 4,
+    "learning_rate": 5e-4,
+    "entropy_cost": 0.01,
+}
+
+# Points, gold, food and map cells come in tens; the stairs and the Oracle pay 1. Values shall have size 1.
+_NETHACK_POINTS: dict[str, Any] = {**_NETHACK_BASE, "reward_clip": 50.0, "reward_scale": 0.1}
+_NETHACK_PLACES: dict[str, Any] = {**_NETHACK_BASE, "reward_clip": 1.0, "reward_scale": 5.0}
+
+# Turns and messages never stop changing, and what always changes is always new: novelty looks at the map.
+_NETHACK_NOVELTY: dict[str, Any] = {
+    "base": "ppo",
+    "bebold.beta": 0.5,
+    "bebold.hidden": (128,),
+    "bebold.predictor": (128, 128),
+    "bebold.squared": True,
+    "bebold.minibatches": 2,
+    "bebold.learning_rate": 3e-4,
+    "bebold.terminal": "mask",
+    "bebold.ignore": ("blstats", "message"),
+}
+_NETHACK_BEBOLD: dict[str, dict[str, Any]] = {
+    "NetHackStaircase*": {**_NETHACK_PLACES, **_NETHACK_NOVELTY, "bebold.coef": 0.001},
+    "NetHackOracle*": {**_NETHACK_PLACES, **_NETHACK_NOVELTY, "bebold.coef": 0.001},
+    "NetHack*": {**_NETHACK_POINTS, **_NETHACK_NOVELTY, "bebold.coef": 0.05},
+}
+_NETHACK_PLAIN: dict[str, dict[str, Any]] = {
+    "NetHackStaircase*": _NETHACK_PLACES,
+    "NetHackOracle*": _NETHACK_PLACES,
+    "NetHack*": _NETHACK_POINTS,
+}
+
 PRESETS: dict[str, dict[str, Preset]] = {
     "ppo": {
         "paper": Preset(
@@ -86,16 +163,26 @@ PRESETS: dict[str, dict[str, Preset]] = {
             {"*": {**_CONTINUOUS, "envs": 1, "unroll": 2048, "anneal": True}},
         ),
         "fast": Preset(
-            "settings that learn small tasks within minutes", {"MiniGrid-*": _MINIGRID_BASE, "*-v5": _CONTINUOUS}
+            "settings that learn small tasks within minutes",
+            {"MiniGrid-*": _MINIGRID_BASE, "*-v5": _CONTINUOUS, **_NETHACK_PLAIN},
         ),
     },
     "impala": {
         "paper": Preset("IMPALA's settings as the MiniGrid literature runs them", {"*": {"envs": 32, "unroll": 100}}),
     },
+    "agac": {
+        "paper": Preset(
+            "the authors' settings for MiniGrid (their TensorFlow code), one environment", {"MiniGrid-*": _AGAC_PAPER}
+        ),
+        "fast": Preset(
+            "a small one-hot network and many environments, minutes on two cores", {"MiniGrid-*": _AGAC_FAST}
+        ),
+    },
     "bebold": {
         "paper": Preset("the authors' IMPALA base, large network with LSTM", {"MiniGrid-*": _MINIGRID_PAPER}),
         "fast": Preset(
-            "PPO base and a small network that learns within minutes on two cores", {"MiniGrid-*": _MINIGRID_FAST}
+            "PPO base and a small network that learns within minutes on two cores",
+            {"MiniGrid-*": _MINIGRID_FAST, **_NETHACK_BEBOLD},
         ),
     },
 }

@@ -66,6 +66,8 @@ class EnvSpec:
       max_steps: the time limit in agent steps, or 0 where there is none or none is known.
       agents: number of agents; above 1 every field of `TimeStep` has a leading axis of this length.
       tasks: PyTree of `Array` describing a task, `()` if there is only one.
+      scores: names of extras of shape `()` whose values at an episode's last step say how it went, such as the depth
+        that was reached; training and evaluation report their averages over episodes.
     """
 
     id: str
@@ -76,6 +78,7 @@ class EnvSpec:
     max_steps: int = 0
     agents: int = 1
     tasks: PyTree = ()
+    scores: tuple[str, ...] = ()
 
 
 class TimeStep(NamedTuple):
@@ -141,6 +144,7 @@ class HostEnv(NamedTuple):
         returns the last TimeStep again (its reward, discount and last are those of the replayed last step).
       close: `() -> None`.
       render: `() -> list of n frames`, uint8 `[H, W, 3]`, where the engine can draw, else None.
+      text: `() -> list of n screens`, text with ANSI colours, where it draws and its world is a terminal, else None.
     """
 
     spec: EnvSpec
@@ -151,6 +155,7 @@ class HostEnv(NamedTuple):
     restore: Callable[[dict[str, np.ndarray]], TimeStep]
     close: Callable[[], None]
     render: Callable[[], list[np.ndarray]] | None = None
+    text: Callable[[], list[str]] | None = None
 
 
 class HostMaker(NamedTuple):

@@ -31,6 +31,9 @@ TASKS = {
     "Challenge": "The whole game: full keyboard, menus, a random character.",
 }
 SHOWN = ("glyphs", "chars", "colors", "blstats", "message")
+INVENTORY = ("inv_glyphs", "inv_letters")
+SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
+SCORES = ("score", "depth", "max_depth", "turns")
 LIMITS = {"Challenge": 1_000_000}
 LIMIT = 5_000
 NEVER = 2**31 - 1
@@ -50,12 +53,14 @@ def make(
     repeat: int = 1,
     processes: bool = True,
     character: str = "",
+    inventory: bool = False,
 ) -> HostMaker:
     """A task of NetHack.
 
     Observations: `glyphs` int16 `[21, 79]`, `chars` and `colors` uint8 `[21, 79]`, `blstats` int32 `[27]`, `message`
-    uint8 `[256]`. Extras: `score`, `depth` (dungeon level, from 1) and `turns` after the step; `success`: the task is
-    done, or the game won; `grid_key`: 64 bits of a hash of all glyphs, as uint32 `[2]`.
+    uint8 `[256]`. Extras: `score`, `depth` (dungeon level, from 1), `max_depth` (the episode's deepest) and `turns`
+    after the step, which are the spec's `scores`; `success`: the task is done, or the game won; `grid_key`: 64 bits of
+    a hash of all glyphs, as uint32 `[2]`. What is drawn is the game's terminal.
 
     Args:
       id: one of `ids()`.
@@ -64,6 +69,7 @@ def make(
       repeat: action repeat.
       processes: step in spawned processes.
       character: such as `"mon-hum-neu-mal"`, `"@"` for a random one, `""` for the task's own.
+      inventory: also observe what is carried, `inv_glyphs` int16 `[55]` and `inv_letters` uint8 `[55]`.
 
     Raises:
       UsageError: `nle` is not installed.
@@ -77,38 +83,44 @@ def make(
     actions = nethack.ACTIONS if task == "Challenge" else tasks.TASK_ACTIONS
     limit, steps = limits(LIMITS.get(task, LIMIT), max_steps, repeat)
     number, key = Array((), "int32", 0), Array((2,), "uint32")
+    shown = (*SHOWN, *INVENTORY) if inventory else SHOWN
     spec = EnvSpec(
         id,
         f"nle {version('nle')}",
-        obs=_obs(nethack),
+        obs=_obs(nethack, shown),
         action=Discrete(len(actions), tuple(f"{type(action).__name__}.{action.name}" for action in actions)),
         extras={
-            **{"score": number, "depth": number, "turns": number, "success": Array((), "bool")},
-            **{"grid_key": key, "next_grid_key": key},
+            **dict.fromkeys(SCORES, number),
+            **{"success": Array((), "bool"), "grid_key": key, "next_grid_key": key},
         },
         max_steps=steps,
+        scores=SCORES,
     )
 
     def open(seed: int, n: int, render: bool = False) -> HostEnv:
         from envs.vector import open_vector
 
-        thunk = functools.partial(create, task, character, render)
-        return open_vector(spec, thunk, seed, n, processes=processes, repeat=repeat, limit=limit, render=render)
+        thunk = functools.partial(create, task, character, (*shown, *SCREEN) if render else shown)
+        return open_vector(
+            spec, thunk, seed, n, processes=processes, repeat=repeat, limit=limit, render=render, text=True
+        )
 
     options = {"max_steps": max_steps, "repeat": repeat, "processes": processes, "character": character}
+    options["inventory"] = inventory
     return HostMaker(spec, backend, options, open)
 
 
-def create(task: str, character: str, render: bool) -> Any:
-    """One game, in Gymnasium's shape, with the extras in `info`."""
+def create(task: str, character: str, keys: tuple[str, ...]) -> Any:
+    """One game that observes `keys`, in Gymnasium's shape, with the extras in `info`."""
     import gymnasium
     from nle import nethack
     from nle.env import tasks
 
+    from envs import terminal
+
     options = {"character": character} if character else {}
-    mode = "pixel" if render else "ansi"
     engine = getattr(tasks, f"NetHack{task}")(
-        observation_keys=SHOWN, max_episode_steps=NEVER, fix_moon_phase=True, render_mode=mode, **options
+        observation_keys=keys, max_episode_steps=NEVER, fix_moon_phase=True, render_mode="ansi", **options
     )
     engine._quit_game = lambda observation, done: None
 
@@ -132,8 +144,20 @@ def create(task: str, character: str, render: bool) -> Any:
             stats = obs["blstats"]
             if engine.nethack.in_normal_game() or not self.numbers:  # After the game they are zero: keep the last ones.
                 places = {"score": nethack.NLE_BL_SCORE, "depth": nethack.NLE_BL_DEPTH, "turns": nethack.NLE_BL_TIME}
+                deepest = self.numbers.get("max_depth", 0)
                 self.numbers = {name: int(stats[place]) for name, place in places.items()}
+                self.numbers["max_depth"] = max(deepest, self.numbers["depth"])
             return {**self.numbers, "success": success, "grid_key": grid_key(obs["glyphs"])}
+
+        def screen(self) -> list[np.ndarray]:
+            shown = dict(zip(engine._observation_keys, engine.last_observation, strict=True))
+            return [shown[name] for name in SCREEN]
+
+        def render(self) -> np.ndarray:  # type: ignore[override]
+            return terminal.picture(*self.screen())
+
+        def text(self) -> str:
+            return terminal.ansi(*self.screen())
 
     return Game(engine)
 
@@ -143,10 +167,12 @@ def grid_key(glyphs: np.ndarray) -> np.ndarray:
     return np.frombuffer(hashlib.blake2b(glyphs.tobytes(), digest_size=8).digest(), np.uint32)
 
 
-def _obs(nethack: Any) -> dict[str, Array]:
+def _obs(nethack: Any, shown: tuple[str, ...]) -> dict[str, Array]:
     """Shapes and dtypes from the engine's own description; `blstats` in 32 bits."""
-    bounds = {"glyphs": (0, nethack.MAX_GLYPH), "chars": (0, 255), "colors": (0, 15), "message": (0, 255)}
-    described = {name: nethack.OBSERVATION_DESC[name] for name in SHOWN}
+    glyphs, bytes = (0, nethack.MAX_GLYPH), (0, 255)
+    bounds = {"glyphs": glyphs, "inv_glyphs": glyphs, "chars": bytes, "colors": (0, 15), "message": bytes}
+    bounds["inv_letters"] = bytes
+    described = {name: nethack.OBSERVATION_DESC[name] for name in shown}
     return {
         name: Array(
             tuple(one["shape"]), "int32" if name == "blstats" else np.dtype(one["dtype"]).name, *bounds.get(name, ())

@@ -47,6 +47,7 @@ def open_vector(
     repeat: int = 1,
     limit: int = 0,
     render: bool = False,
+    text: bool = False,
 ) -> HostEnv:
     """A batch of `n` environments made by `thunk`.
 
@@ -60,6 +61,7 @@ def open_vector(
       repeat: how often each action is repeated; the extras are those of the last repetition.
       limit: time limit in engine steps, 0 for none; it truncates.
       render: whether `render` may be called.
+      text: whether the environments have a `text()`, for `HostEnv.text`.
 
     Raises:
       UsageError: a negative seed or no environment; on `restore`, arrays of another run, or an engine that does not
@@ -121,7 +123,11 @@ def open_vector(
     def frames() -> list[np.ndarray]:
         return [frame for group in vector.call("frames") for frame in group]
 
-    return HostEnv(spec, n, reset, step, save, restore, vector.close, frames if render else None)
+    def screens() -> list[str]:
+        return [screen for group in vector.call("screens") for screen in group]
+
+    drawn = (frames if render else None, screens if render and text else None)
+    return HostEnv(spec, n, reset, step, save, restore, vector.close, *drawn)
 
 
 class Worker(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -164,6 +170,9 @@ class Worker(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def frames(self) -> list[np.ndarray]:
         return [np.array(one.env.render(), np.uint8) for one in self.episodes]
+
+    def screens(self) -> list[str]:
+        return [one.env.text() for one in self.episodes]  # type: ignore[attr-defined]
 
     def close(self) -> None:
         for one in self.episodes:

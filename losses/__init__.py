@@ -14,6 +14,10 @@ Conventions, the same in every file:
 - Wrong ranks, shapes or dtypes raise `AssertionError` before anything is computed, under `jit` and `vmap` too.
 """
 
+from losses.agac import agac_advantage, agac_value_target
+from losses.curiosity import icm_bonus, icm_loss, ngu_bonus, ngu_modulation, ride_bonus
+from losses.deir import deir_bonus, deir_loss
+from losses.elliptical import elliptical_bonus, elliptical_update
 from losses.entropy import categorical_entropy, categorical_kl, entropy_loss
 from losses.gae import gae
 from losses.policy import clipped_surrogate, policy_gradient
@@ -24,18 +28,29 @@ from losses.vtrace import VTrace, vtrace
 
 __all__ = [
     "VTrace",
+    "agac_advantage",
+    "agac_value_target",
     "bebold_bonus",
     "categorical_entropy",
     "categorical_kl",
     "clipped_surrogate",
     "clipped_value",
+    "deir_bonus",
+    "deir_loss",
     "discounted_returns",
+    "elliptical_bonus",
+    "elliptical_update",
     "entropy_loss",
     "gae",
     "huber_value",
+    "icm_bonus",
+    "icm_loss",
     "lambda_returns",
     "n_step_returns",
+    "ngu_bonus",
+    "ngu_modulation",
     "policy_gradient",
+    "ride_bonus",
     "rnd_loss",
     "rnd_novelty",
     "squared_value",

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "play seeded episodes with a trained agent, and film it"),
     "list": ("listing", "say which agents, environments and auxiliaries there are"),
     "plot": ("plot", "draw the metrics of several runs into one figure"),
+    "map": ("map", "draw where runs go on a MiniGrid level, what their bonus pays there, and the rooms they reach"),
     "export": ("export", "write a trained policy as one self-contained file"),
     "bank": ("bank", "make the levels of a MiniGrid task that is compiled with the agent"),
     "demo": ("demo", "train BeBold and the same agent without bonus, compare, draw and film them"),

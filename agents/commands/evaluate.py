@@ -7,6 +7,7 @@ from typing import Any, Literal
 from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
 from agents.config import require
+from envs.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,15 @@ class Config:
     checkpoint: Literal["best", "last"] = "best"
     """Which state of the run: the best evaluated one (the last where none was), or the last."""
     video: str = ""
-    """Also film a few episodes into this file, such as play.gif."""
+    """Also film a few episodes, at most 600 steps, into this file, such as play.gif."""
+    watch: bool = False
+    """Play one episode in this terminal instead, where the environment's world is one, such as NetHack's."""
+    delay: float = 0.1
+    """Seconds between two pictures in the terminal."""
 
     def __post_init__(self):
         require(self.episodes > 0, "episodes", self.episodes, "above 0")
+        require(self.delay >= 0, "delay", self.delay, "at least 0")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"between 0 and {2**31 - 1}")
 
 
@@ -36,16 +42,17 @@ def run(argv: Sequence[str]) -> None:
     found = parser.parse(argv, words="the folder of a run, such as runs/rooms", most=1)
     config = configured(Config, found)
 
-    from agents.training.evaluation import evaluate_run
+    if config.watch and config.video:
+        raise UsageError("--watch plays in the terminal and --video films an evaluation: take one of them.")
+    how: dict[str, Any] = {"seed": config.seed, "greedy": not config.sample, "checkpoint": config.checkpoint}
+    if config.watch:
+        from agents.training.playback import watch_run
 
-    report = evaluate_run(
-        found["words"][0],
-        episodes=config.episodes,
-        seed=config.seed,
-        greedy=not config.sample,
-        checkpoint=config.checkpoint,
-        video=config.video or None,
-    )
+        report = watch_run(found["words"][0], delay=config.delay, **how)
+    else:
+        from agents.training.evaluation import evaluate_run
+
+        report = evaluate_run(found["words"][0], episodes=config.episodes, video=config.video or None, **how)
     if found["json"]:
         emit(report)
     else:
@@ -60,6 +67,12 @@ def _show(report: dict[str, Any]) -> None:
     ]
     if "success" in report:
         rows.insert(0, ["success rate", f"{report['success']:.1%}", _between(report, "success", "{:.1%}")])
+    scores = [name.removesuffix("_low") for name in report if name.endswith("_low")]
+    rows += [
+        [name.replace("_", " "), number(report[name]), _between(report, name)]
+        for name in scores
+        if name in report and name != "success"
+    ]
     title = f"{report['agent']} on {report['env']}, {report['episodes']} episodes, step {report['step']:,}"
     table(title, ["", "value", "95% interval"], rows)
     if "video" in report:

@@ -23,6 +23,8 @@ KINDS = ("auto", "cnn", "mlp")
 _ONE_HOT_LEVELS = 64
 # Above this many levels an integer is a number rather than a kind, and has no table.
 _TABLE_LEVELS = 8192
+# More numbers than this in the one-hots of one observation are a mistake: a batch of them fills the memory.
+_ONE_HOT_NUMBERS = 1_000_000
 # The smallest side that the three convolutions of `ImageTorso` leave one position of.
 _IMAGE_SIDE = 36
 
@@ -217,16 +219,20 @@ def auto(
     channels: tuple[int, ...] = (32, 64),
     stride: int = 2,
     ignore: tuple[str, ...] = (),
-) -> Torso:
+) -> nn.Module:
     """A torso for the observations that a spec describes, each leaf read by what it holds.
 
     Pixels of 36x36 or more are convolved as images. Integers and booleans with known bounds are kinds of things: few of
     them become one-hots, more are embedded, and matrices and `[H, W, C]` arrays are grids, convolved as often as they
-    have room for. All else is numbers. `kind="mlp"` convolves nothing; `kind="cnn"` insists that there is something to
-    convolve. Leaves under a key in `ignore` are not read.
+    have room for. All else is numbers. NetHack's observations have a torso of their own (`nethack`). `kind="mlp"`
+    convolves nothing; `kind="cnn"` insists that there is something to convolve. Leaves under a key in `ignore` are not
+    read.
 
-    Raises `UsageError` for an unknown kind or key, for nothing left to read, and for a leaf with more than three axes.
+    Raises `UsageError` for an unknown kind or key, for nothing left to read, for a leaf with more than three axes, and
+    for one-hots (`embed=0`) of more than a million numbers.
     """
+    from agents.networks import nethack  # which is built of what is above
+
     if kind not in KINDS:
         raise UsageError(f"Unknown encoder {kind!r}: {nearest(kind, KINDS)}")
     _activation(activation)
@@ -238,9 +244,18 @@ def auto(
     read = {path: spec for path, spec in specs.items() if not set(path.split(".")) & set(ignore)}
     if not read:
         raise UsageError("Every part of the observation is ignored: nothing is left to act on.")
+    if kind == "auto" and nethack.fits(obs):
+        room = channels[: fitting(nethack.ROWS, stride)]
+        sizes = {"embed": embed, "channels": room, "stride": stride, "hidden": hidden, "activation": activation}
+        return nethack.torso(obs, **sizes, ignore=ignore)
 
-    def grid(spec: Array, low: float, high: float) -> GridTorso:
-        room = () if kind == "mlp" else channels[: _fitting(min(_three_axes(spec.shape)[:2]), stride)]
+    def grid(path: str, spec: Array, low: float, high: float) -> GridTorso:
+        size = math.prod(spec.shape) * int(high - low + 1)
+        if not embed and not spec.levels and size > _ONE_HOT_NUMBERS:
+            raise UsageError(
+                f"One-hots of {path!r} would be {size:,} numbers for each observation: embed or ignore it."
+            )
+        room = () if kind == "mlp" else channels[: fitting(min(_three_axes(spec.shape)[:2]), stride)]
         return GridTorso(int(high), int(low), embed, room, stride, (), activation, len(spec.shape), spec.levels)
 
     def part(path: str, spec: Array) -> nn.Module:
@@ -253,7 +268,7 @@ def auto(
             return Vector(low, high)
         if len(spec.shape) < 2 and math.prod(spec.shape) * (high - low + 1) <= _ONE_HOT_LEVELS:
             return OneHot(int(high), int(low))
-        return grid(spec, low, high)
+        return grid(path, spec, low, high)
 
     parts = {path: part(path, spec) for path, spec in read.items()}
     if kind == "cnn" and not any(isinstance(p, ImageTorso) or getattr(p, "channels", ()) for p in parts.values()):
@@ -280,7 +295,7 @@ def _three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}.get(len(shape), shape)
 
 
-def _fitting(side: int, stride: int) -> int:
+def fitting(side: int, stride: int) -> int:
     """How many 3x3 convolutions a side of this length has room for."""
     count = 0
     while side >= 3:

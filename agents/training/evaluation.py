@@ -17,15 +17,19 @@ from envs.wrappers import Chain, WrapperState
 
 
 class Scores(NamedTuple):
-    """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none."""
+    """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none.
+
+    `scores` are those that the spec names, as they were at the end of each episode.
+    """
 
     returns: np.ndarray
     lengths: np.ndarray
     success: np.ndarray | None
+    scores: dict[str, np.ndarray] = {}  # noqa: RUF012
 
 
 def report(scores: list[Scores]) -> dict[str, Any]:
-    """What one or several seeds scored: interquartile mean of the returns, mean length, success rate, with intervals.
+    """What one or several seeds scored: interquartile mean of the returns, mean length, success rate, mean `scores`.
 
     The 95% intervals are bootstrapped over seeds and their episodes; a single seed's success rate has Wilson's.
     """
@@ -37,6 +41,10 @@ def report(scores: list[Scores]) -> dict[str, Any]:
         table = np.stack(successes)
         low, high = interval(table, np.mean) if len(table) > 1 else wilson(int(table.sum()), table.size)
         found |= {"success": float(table.mean()), "success_low": low, "success_high": high}
+    for name in scores[0].scores:
+        table = np.stack([each.scores[name] for each in scores])
+        low, high = interval(table, np.mean)
+        found |= {name: float(table.mean()), f"{name}_low": low, f"{name}_high": high}
     return found
 
 
@@ -80,8 +88,8 @@ class Evaluator:
         carry = self._agent.begin(state, n)
         raw = env.reset()
         current, steps = np.zeros(n), np.zeros(n, int)
-        found: list[list[tuple[float, int, bool]]] = [[] for _ in range(n)]
-        reports_success = "success" in self._maker.spec.extras
+        found: list[list[tuple[Any, ...]]] = [[] for _ in range(n)]
+        reports_success, names = "success" in self._maker.spec.extras, self._maker.spec.scores
         step = 0
         while any(len(episodes) < rounds for episodes in found):
             if watch:
@@ -92,13 +100,15 @@ class Evaluator:
             steps += 1
             for index in np.flatnonzero(raw.last):
                 success = bool(raw.extras["success"][index]) if reports_success else False
-                found[index].append((float(current[index]), int(steps[index]), success))
+                scores = [float(raw.extras[name][index]) for name in names]
+                found[index].append((float(current[index]), int(steps[index]), success, *scores))
                 current[index], steps[index] = 0.0, 0
             step += 1
         # Round by round, so that the first `episodes` are spread over all places.
         flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]
-        returns, lengths, successes = (np.asarray(column) for column in zip(*flat, strict=True))
-        return Scores(returns, lengths, successes if reports_success else None)
+        returns, lengths, successes, *scored = (np.asarray(column) for column in zip(*flat, strict=True))
+        by_name = dict(zip(names, scored, strict=True))
+        return Scores(returns, lengths, successes if reports_success else None, by_name)
 
 
 def host_view(env: Env) -> HostMaker:
@@ -151,6 +161,7 @@ def evaluate_run(
     Raises:
       UsageError: if the folder holds no run, or `video` is asked of an environment that cannot draw itself.
     """
+    from agents.training import playback
     from agents.training.provenance import provenance
     from agents.training.saved import open_run, seed_folders
 
@@ -176,35 +187,5 @@ def evaluate_run(
     if len(scores) > 1:
         found["seeds"] = [report([each]) for each in scores]
     if video:
-        found["video"] = record(first, Path(video), seed=seed, greedy=greedy)
+        found["video"] = playback.record(first, Path(video), seed=seed, greedy=greedy)
     return found
-
-
-def drawing(env: HostMaker | Env) -> HostMaker | Env:
-    """The environment on a backend that can draw it: itself, or the reference engine of the same task."""
-    if isinstance(env, Env) and env.picture is not None:
-        return env
-    backends = next((listing.backends for listing in envs.ids() if listing.name == env.spec.id), ())
-    on_host = isinstance(env, HostMaker) and "reference" in backends
-    return envs.make(env.spec.id, backend="reference", **(env.options or {})) if on_host else env
-
-
-def record(saved, path: Path, *, seed: int, greedy: bool, episodes: int = 3, fps: int = 12) -> str:
-    """Draws `episodes` episodes of a saved run into an animated picture, on the backend that can draw."""
-    import imageio.v3 as imageio
-
-    env = drawing(saved.env)
-    frames: list[np.ndarray] = []
-
-    def watch(engine: HostEnv, step: int) -> None:
-        if engine.render is None:
-            raise UsageError(f"{env.spec.id} cannot draw itself.")
-        frames.append(engine.render()[0])
-
-    for episode in range(episodes):
-        play = Evaluator(saved.agent, env, saved.wrapper, episodes=1, greedy=greedy)
-        play(saved.state, saved.wrapper_state, seed + episode, watch=watch)
-        frames.extend(frames[-1:] * (fps // 2))  # a short rest on the last picture tells where an episode ends
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, np.stack(frames), duration=1000 / fps, loop=0)
-    return str(path)

@@ -114,6 +114,33 @@ def step(
     return trained, metrics
 
 
+def by_part(parts: dict[str, optax.GradientTransformation]) -> optax.GradientTransformationExtraArgs:
+    """Each top-level part of the parameters with a transform of its own, its clip and its statistics included.
+
+    What `optax.multi_transform` does, but the extras that `step` hands over are cut to the part as well.
+    """
+    own = {name: optax.with_extra_args_support(part) for name, part in parts.items()}
+
+    def init(params):
+        return {name: part.init(params[name]) for name, part in own.items()}
+
+    def update(updates, state, params=None, *, grad_fn, per_example, local, **extra):
+        moved, after = {}, {}
+        for name, part in own.items():
+            moved[name], after[name] = part.update(
+                updates[name],
+                state[name],
+                params[name],
+                grad_fn=lambda at, name=name: grad_fn({**params, name: at})[name],
+                per_example=lambda *chunk, name=name, **named: per_example(*chunk, **named)[name],
+                local=local[name],
+                **extra,
+            )
+        return moved, after
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def leaf_paths(params: PyTree, own: dict[str, PyTree] | None = None) -> list[str]:
     """Names of the leaves in the order that `nonfinite_leaf` counts them."""
     trees = (params, own or {})

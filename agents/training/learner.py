@@ -15,8 +15,8 @@ WINDOW = 128  # the episodes that running averages look back on
 class Episodes(NamedTuple):
     """Running episodes of `B` environments and a ring of the latest that ended.
 
-    `current` and `steps` are `[B]`; `returns`, `lengths`, `successes` are rings of `max(WINDOW, B)`; `ended` counts
-    all episodes so far.
+    `current` and `steps` are `[B]`; `returns`, `lengths`, `successes` are rings of `max(WINDOW, B)`, and so is each of
+    the spec's `scores`; `ended` counts all episodes so far.
     """
 
     current: jax.Array
@@ -25,6 +25,7 @@ class Episodes(NamedTuple):
     lengths: jax.Array
     successes: jax.Array
     ended: jax.Array
+    scores: dict[str, jax.Array] = {}  # noqa: RUF012
 
 
 class Learner(NamedTuple):
@@ -52,6 +53,7 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
         lengths=jnp.zeros(ring),
         successes=jnp.zeros(ring),
         ended=jnp.zeros((), jnp.int32),
+        scores={name: jnp.zeros(ring) for name in spec.scores},
     )
     buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
     return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
@@ -85,18 +87,23 @@ def count(episodes: Episodes, timestep: TimeStep) -> Episodes:
     # Episodes that end together take consecutive places; the others are sent outside the ring and dropped.
     place = jnp.where(last, (episodes.ended + jnp.cumsum(last) - 1) % ring, ring)
     success = timestep.extras.get("success", jnp.zeros_like(last))
+
+    def kept(values: jax.Array, new: jax.Array) -> jax.Array:
+        return values.at[place].set(jnp.asarray(new, jnp.float32), mode="drop")
+
     return Episodes(
         current=jnp.where(last, 0.0, current),
         steps=jnp.where(last, 0, steps),
-        returns=episodes.returns.at[place].set(current, mode="drop"),
-        lengths=episodes.lengths.at[place].set(steps.astype(jnp.float32), mode="drop"),
-        successes=episodes.successes.at[place].set(success.astype(jnp.float32), mode="drop"),
+        returns=kept(episodes.returns, current),
+        lengths=kept(episodes.lengths, steps),
+        successes=kept(episodes.successes, success),
         ended=episodes.ended + last.sum(dtype=jnp.int32),
+        scores={name: kept(values, timestep.extras[name]) for name, values in episodes.scores.items()},
     )
 
 
 def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
-    """Averages over the latest episodes, NaN before the first has ended."""
+    """Averages over the latest episodes, the spec's `scores` by their names; NaN before the first has ended."""
     ring = episodes.returns.shape[0]
     known = jnp.arange(ring) < episodes.ended
     # Not 0 / 0: under jit, XLA simplifies that to 0.
@@ -108,7 +115,7 @@ def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
     }
     if "success" in spec.extras:
         found["success"] = mean(episodes.successes)
-    return found
+    return found | {name: mean(values) for name, values in episodes.scores.items()}
 
 
 def learn(

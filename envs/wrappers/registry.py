@@ -7,6 +7,7 @@ from typing import Any
 from envs.errors import UsageError, nearest
 from envs.wrappers.actions import clip_action, rescale_action, sticky_actions
 from envs.wrappers.observations import frame_stack, one_hot_obs
+from envs.wrappers.reward import multiply_reward
 from envs.wrappers.statistics import normalize_obs, scale_reward
 from envs.wrappers.wrapper import Chain, Wrapper, chain
 
@@ -15,6 +16,7 @@ WRAPPERS: dict[str, Callable[..., Wrapper]] = {
     for factory in (
         clip_action,
         frame_stack,
+        multiply_reward,
         normalize_obs,
         one_hot_obs,
         rescale_action,

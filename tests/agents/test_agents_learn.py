@@ -9,15 +9,19 @@ import agents
 import envs
 from agents.training import learner
 
-CHAIN = {"ppo": {"learning_rate": 3e-3}, "impala": {"learning_rate": 1e-2}}
-UPDATES = {"ppo": 24, "impala": 32}
+CHAIN = {
+    "ppo": {"learning_rate": 3e-3},
+    "impala": {"learning_rate": 1e-2},
+    "agac": {"learning_rate": 3e-3, "adv_hidden": (16,), "episodic_count.key": "full_grid"},
+}
+UPDATES = {"ppo": 24, "impala": 32, "agac": 24}
 
 
 def make(name, env, **options):
     return agents.make(name, env.spec, **{"hidden": (16,), "unroll": 16, **options})
 
 
-@pytest.fixture(scope="module", params=["ppo", "impala"])
+@pytest.fixture(scope="module", params=CHAIN)
 def solved(request):
     """An agent, Chain-v0, and the metrics of three seeds that ran side by side on the device."""
     env = envs.make("Chain-v0")
@@ -56,10 +60,10 @@ def test_a_seed_among_others_equals_the_seed_alone(solved):
             np.testing.assert_allclose(rows[update][1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["ppo", "impala"])
+@pytest.mark.parametrize("name", CHAIN)
 def test_an_agent_finds_the_best_arm(name):
     env = envs.make("Bandit-v0")
-    rows = drive(device_loop(make(name, env, learning_rate=1e-2), env), 24)
+    rows = drive(device_loop(make(name, env, learning_rate=1e-2, bonus=""), env), 24)
     assert np.all(column(rows[0], "episode_return") < 0.7)  # four arms of 0, 1/3, 2/3 and 1 pay 0.5 at chance
     assert np.all(column(rows[-1], "episode_return") > 0.93)
 

@@ -117,7 +117,7 @@ def test_there_is_no_such_door():
 
 
 def test_the_agents_are_found_and_every_member_has_its_line():
-    assert {"ppo", "impala", "bebold"} <= set(registry.members("agent"))
+    assert {"ppo", "impala", "bebold", "agac"} <= set(registry.members("agent"))
     assert {"bebold", "rnd", "count", "noveld"} <= set(registry.members("intrinsic reward"))
     for door in registry.DOORS:
         for member in registry.members(door).values():

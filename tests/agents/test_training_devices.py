@@ -26,8 +26,11 @@ CHAIN = envs.make("Chain-v0")
 N, TOTAL = 16, 8
 
 
+OPTIONS = {"ppo": {"epochs": 2}, "impala": {}, "agac": {"epochs": 2, "episodic_count.key": "full_grid"}}
+
+
 def make(name):
-    return agents.make(name, CHAIN.spec, hidden=(16,), unroll=4, **({"epochs": 2} if name == "ppo" else {}))
+    return agents.make(name, CHAIN.spec, hidden=(16,), unroll=4, **OPTIONS[name])
 
 
 def build(name, count, seeds):
@@ -92,7 +95,8 @@ def compare(name, seeds, folder) -> dict:
 def child(folder: Path) -> dict:
     """All that needs eight devices; its results are plain, so that they fit through a pipe."""
     prepare(TrainConfig())
-    found = {"ppo": compare("ppo", (0,), folder / "ppo"), "impala": compare("impala", (0, 1), folder / "impala")}
+    seeds = {"ppo": (0,), "impala": (0, 1), "agac": (0,)}
+    found = {name: compare(name, seeds[name], folder / name) for name in OPTIONS}
     out = folder / "run"
     found["uneven"] = refusal(devices=0, envs=12, out=str(out))
     found["too many"] = refusal(devices=9, envs=N, out=str(out))
@@ -126,13 +130,13 @@ def test_every_device_learns_from_its_share_of_a_minibatch(found):
     assert found["ppo"]["products"].count(share) >= 4
 
 
-@pytest.mark.parametrize("name", ["ppo", "impala"])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_eight_devices_are_one_device(found, name):
     assert found[name]["moved"] > 1e-3
     assert found[name]["apart"] < 1e-5
 
 
-@pytest.mark.parametrize("name", ["ppo", "impala"])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_the_environments_are_divided_and_the_parameters_are_not(found, name):
     assert set(found[name]["envs"]) == {str(PartitionSpec(None, "envs"))}
     assert found[name]["held"] == [N // 8] * 8
@@ -140,7 +144,7 @@ def test_the_environments_are_divided_and_the_parameters_are_not(found, name):
     assert "envs" in found[name]["rollout"]
 
 
-@pytest.mark.parametrize("name", ["ppo", "impala"])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_state_goes_on_with_another_number_of_devices(found, name):
     assert found[name]["updates"] == [6, 6]
     assert found[name]["handed over"] < 1e-5

@@ -125,3 +125,35 @@ def test_over_steps_keeps_the_worst_of_what_must_not_be_missed():
         }
     )
     assert (found["loss"], found["nonfinite"], found["nonfinite_leaf"]) == (2.0, 1.0, 2.0)
+
+
+def test_parts_of_the_parameters_are_clipped_apart_and_lent_their_own_extras():
+    def look(updates, state, params, *, value, grad_fn, per_example, local):
+        assert per_example(chunk=2)["w"].shape == (3, 2)
+        same = jnp.allclose(local["w"], updates["w"]) & jnp.allclose(grad_fn(params)["w"], updates["w"])
+        return jax.tree.map(lambda u: u * same, updates), state
+
+    lent = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), look)
+
+    scales = (("one", 1.0), ("other", 100.0))
+
+    def both(params, key, batch):
+        return {name: loss({"w": scale * params[name]["w"]}, key, batch)[0]["policy"] for name, scale in scales}, {}
+
+    params = {name: PARAMS for name, _ in scales}
+    optimizer = gradient.by_part(
+        {
+            "one": optax.chain(lent, optax.clip_by_global_norm(0.5)),
+            "other": optax.chain(lent, optax.clip_by_global_norm(0.5), optax.scale(0.3)),
+        }
+    )
+    records = lambda batch: batch[:, None]  # noqa: E731
+    step = jax.jit(
+        lambda trained: gradient.step(
+            both, optimizer, Pipeline((), SPEC), jax.random.key(0), trained, BATCH, HOST, records=records
+        )
+    )
+    trained, _ = step(gradient.Trained(params, optimizer.init(params), {}))
+    moved = {name: float(jnp.linalg.norm(trained.params[name]["w"] - PARAMS["w"])) for name, _ in scales}
+    # The learning rate 0.5 times a gradient of norm 0.5, and 0.3 of it; one clip over both would leave the first 1e-4.
+    assert moved == pytest.approx({"one": 0.25, "other": 0.075}, rel=1e-5)

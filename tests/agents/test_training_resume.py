@@ -30,6 +30,7 @@ def _cache(compilation_cache):
 
 CASES = {
     "MiniGrid through EnvPool": ("MiniGrid-Empty-5x5-v0", "ppo", {"channels": (8,), "core": "gru", "core_width": 8}),
+    "MiniGrid with AGAC": ("MiniGrid-Empty-5x5-v0", "agac", {"channels": (8,), "core": "gru", "core_width": 8}),
     "Pendulum through Gymnasium, normalised": ("Pendulum-v1", "impala", {"wrap": "normalize_obs+scale_reward"}),
     "Chain on the device": (
         "Chain-v0",

@@ -1,5 +1,7 @@
 """NetHack: seeds that seed, exact resume, true ends, and what the extras say."""
 
+import re
+
 import numpy as np
 import pytest
 from timestep_rules import assert_equal, check_rules, play, random_actions
@@ -63,6 +65,39 @@ def test_death_terminates_and_keeps_the_last_numbers():
     assert not now.extras["success"][i]
     assert now.extras["depth"][i] >= 1
     assert now.extras["turns"][i] >= before.extras["turns"][i] > 1
+    assert now.extras["max_depth"][i] >= now.extras["depth"][i]
+
+
+def test_the_deepest_level_is_remembered_for_an_episode():
+    from envs import nethack
+
+    game = nethack.create("Score", "", nethack.SHOWN)
+    obs, _ = game.reset(seed=0)
+    depths = []
+    for depth in (1, 3, 2):
+        blstats = obs["blstats"].copy()
+        blstats[12] = depth
+        depths.append(game.extras({**obs, "blstats": blstats}, success=False)["max_depth"])
+    assert depths == [1, 3, 3]
+    assert game.reset(seed=1)[1]["max_depth"] == 1
+    game.close()
+
+
+def test_scores_are_numbers_among_the_extras():
+    for id in ("NetHackScore-v0", "NetHackStaircase-v0"):
+        spec = envs.make(id).spec
+        assert {"score", "depth", "turns"} < set(spec.scores)
+        assert all(spec.extras[name].shape == () for name in spec.scores)
+
+
+def test_what_is_carried_is_observed_where_asked():
+    env = envs.make("NetHackScore-v0", processes=False, inventory=True).open(0, 1)
+    obs = env.reset().obs
+    env.close()
+    things, letters = obs["inv_glyphs"][0], obs["inv_letters"][0]
+    assert 3 < (things < 5976).sum() < 20
+    assert ((things < 5976) == (letters > 0)).all()
+    assert letters[0] == ord("a")
 
 
 def test_the_limit_truncates():
@@ -101,5 +136,23 @@ def test_drawing():
     env.reset()
     (frame,) = env.render()
     env.close()
-    assert frame.shape == (336, 1264, 3)
+    assert frame.shape == (24 * 16, 80 * 8, 3)
     assert frame.max() > 0
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_the_screen_is_the_games(processes):
+    env = envs.make("NetHackScore-v0", processes=processes)
+    plain, drawn = env.open(0, 2), env.open(0, 2, render=True)
+    first = drawn.reset()
+    assert_equal(first, plain.reset())
+    assert plain.text is None
+    one, other = drawn.text()
+    assert one != other
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", one).split("\n")
+    assert [len(line) for line in lines] == [80] * 24
+    x, y = first.obs["blstats"][0, :2]
+    assert lines[y + 1][x] == "@"
+    assert "Dlvl:1" in lines[23]
+    for engine in (plain, drawn):
+        engine.close()

@@ -20,24 +20,41 @@ def vectors():
     return jnp.asarray(RNG.normal(size=(T, A)), jnp.float32)
 
 
+def matrices():
+    return jnp.broadcast_to(jnp.eye(A), (T, A, A))
+
+
 TRAINED = {  # name: (arguments, positions of those that the gradient flows into)
+    "agac_advantage": ((sequence(), sequence(), sequence(), 0.5), ()),
+    "agac_value_target": ((sequence(), sequence(), 0.5), ()),
     "bebold_bonus": ((sequence(), sequence(), jnp.ones(T, bool)), ()),
     "categorical_entropy": ((vectors(),), (0,)),
     "categorical_kl": ((vectors(), vectors()), (0, 1)),
     "clipped_surrogate": ((sequence(), sequence(), 0.2), (0,)),
     "clipped_value": ((sequence(), sequence(), sequence(), 0.2), (0,)),
+    "deir_bonus": ((jnp.square(vectors()), jnp.square(vectors()), jnp.ones((T, A), bool)), ()),
+    "deir_loss": ((sequence(), sequence(), jnp.ones(T, bool), jnp.ones(T, bool)), (0, 1)),
     "discounted_returns": ((sequence(), sequence(), 0.5), ()),
+    "elliptical_bonus": ((vectors(), matrices()), ()),
+    "elliptical_update": ((vectors(), matrices()), ()),
     "entropy_loss": ((sequence(),), (0,)),
     "gae": ((sequence(), sequence(), sequence(), sequence(), sequence()), ()),
     "huber_value": ((sequence(), sequence(), 0.2), (0,)),
+    "icm_bonus": ((vectors(), vectors()), ()),
+    "icm_loss": ((vectors(), vectors()), (0, 1)),
     "lambda_returns": ((sequence(), sequence(), sequence(), sequence()), ()),
     "n_step_returns": ((sequence(), sequence(), sequence(), sequence(), 2), ()),
+    "ngu_bonus": ((jnp.square(vectors()), 0.5), ()),
+    "ngu_modulation": ((sequence(), 0.5, 0.2), ()),
     "policy_gradient": ((sequence(), sequence()), (0,)),
+    "ride_bonus": ((vectors(), vectors(), 1 + sequence()), ()),
     "rnd_loss": ((vectors(), vectors()), (0,)),
     "rnd_novelty": ((vectors(), vectors()), ()),
     "squared_value": ((sequence(), sequence()), (0,)),
     "vtrace": ((sequence(), sequence(), sequence(), sequence(), sequence(), sequence()), ()),
 }
+
+RESULT = {"elliptical_update": (T, A, A)}  # shapes of what is no number per step
 
 every_loss = pytest.mark.parametrize("name", TRAINED)
 
@@ -72,7 +89,7 @@ def test_gradients_flow_exactly_where_documented(name):
 def test_one_result_per_step(name):
     args, _ = TRAINED[name]
     for leaf in jax.tree.leaves(getattr(losses, name)(*args)):
-        assert leaf.shape == (T,)
+        assert leaf.shape == RESULT.get(name, (T,))
         assert leaf.dtype == jnp.float32
 
 

@@ -59,6 +59,24 @@ def test_evaluate_options(command, asked, monkeypatch):
     assert "x.gif" in out
 
 
+def test_evaluate_shows_the_games_own_scores(command, monkeypatch):
+    depth = {"max_depth": 1.25, "max_depth_low": 1.0, "max_depth_high": 1.5}
+    monkeypatch.setattr("agents.training.evaluation.evaluate_run", lambda run, **options: {**REPORT, **depth})
+    line = next(line for line in command("evaluate", "runs/x").out.splitlines() if "max depth" in line)
+    assert "1.25" in line
+    assert "1 to 1.5" in line
+
+
+def test_evaluate_watches_an_episode_instead(command, asked, monkeypatch):
+    watched = []
+    monkeypatch.setattr(
+        "agents.training.playback.watch_run", lambda run, **options: watched.append((run, options)) or REPORT
+    )
+    assert "0.9123" in command("evaluate", "runs/x", "--watch", "--delay", "0.5", "--seed", "7").out
+    assert watched == [("runs/x", {"delay": 0.5, "seed": 7, "greedy": True, "checkpoint": "best"})]
+    assert asked == []
+
+
 def test_evaluate_json(command, asked):
     assert command("evaluate", "runs/x", "--json").result == {**REPORT, "return_mean": "inf"}
 
@@ -70,6 +88,8 @@ def test_evaluate_json(command, asked):
         (["evaluate", "a", "b"], "evaluate cannot use the word 'b'"),
         (["evaluate", "a", "--episodes", "0"], "episodes must be above 0, not 0."),
         (["evaluate", "a", "--seed", "-1"], "seed must be between 0 and 2147483647, not -1."),
+        (["evaluate", "a", "--watch", "--video", "x.gif"], "take one of them"),
+        (["evaluate", "a", "--delay", "-1"], "delay must be at least 0, not -1."),
         (["evaluate", "a", "--checkpoint", "bst"], "checkpoint must be best or last, not 'bst'."),
         (["export"], "export needs the folder of a run"),
         (["export", "a", "--out="], "out must be the name of a file, not empty."),

@@ -68,31 +68,56 @@ def visit(visited: Visited, key: jax.Array, last: jax.Array, opening: jax.Array)
     """
     table, stamp = visited.slots, visited.ended + 1
     windows = table.shape[0]
+    found = find(visited, key)
+    # A table that nobody has written to since the episode began has room in every window's first slot.
+    window = jnp.where(last, home(opening, windows), found.window)
+    slot = jnp.where(last, 0, found.slot)
+    entry = jnp.where(last, jnp.append(opening, stamp + 1), jnp.append(key, stamp))
+    # What must not be written goes to a place outside the table: a choice between two tables would copy them.
+    window = jnp.where(last | (found.new & ~found.full), window, windows)
+    return Visited(table.at[window, slot].set(entry, mode="drop"), visited.ended + last), found.new
+
+
+class Place(NamedTuple):
+    """Where in the table a state lies, or would if it were added.
+
+    Attributes:
+      window: the window, uint32 `[]`.
+      slot: the slot in it, int32 `[]`.
+      new: whether the episode has not seen the state, bool `[]`.
+      full: whether a new state finds no slot, bool `[]`.
+    """
+
+    window: jax.Array
+    slot: jax.Array
+    new: jax.Array
+    full: jax.Array
+
+
+def find(visited: Visited, key: jax.Array) -> Place:
+    """Looks for a state, key uint32 `[2]`, among those of the episode so far."""
+    table, stamp = visited.slots, visited.ended + 1
+    windows = table.shape[0]
     start = home(key, windows)
 
     def used(window):
         return window[:, 2] == stamp
 
-    def found(window):
-        return (used(window) & (window[:, :2] == key).all(-1)).any()
+    def matches(window):
+        return used(window) & (window[:, :2] == key).all(-1)
 
     def full_of_others(at):
         turn, window = at
-        return used(window).all() & ~found(window) & (turn < windows)
+        return used(window).all() & ~matches(window).any() & (turn < windows)
 
     def onward(at):
         turn = at[0] + 1
         return turn, table[(start + turn) % windows]
 
     turn, window = jax.lax.while_loop(full_of_others, onward, (jnp.uint32(0), table[start]))
-    new = ~found(window)
-    # A table that nobody has written to since the episode began has room in every window's first slot.
-    place = jnp.where(last, home(opening, windows), (start + turn) % windows)
-    slot = jnp.where(last, 0, used(window).argmin())
-    entry = jnp.where(last, jnp.append(opening, stamp + 1), jnp.append(key, stamp))
-    # What must not be written goes to a place outside the table: a choice between two tables would copy them.
-    place = jnp.where(last | (new & ~used(window).all()), place, windows)
-    return Visited(table.at[place, slot].set(entry, mode="drop"), visited.ended + last), new
+    new = ~matches(window).any()
+    slot = jnp.where(new, used(window).argmin(), matches(window).argmax())
+    return Place((start + turn) % windows, slot, new, new & used(window).all())
 
 
 def home(key: jax.Array, windows: int) -> jax.Array:

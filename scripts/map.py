@@ -1,0 +1,10 @@
+"""Draw where runs go on one level, and the rooms they reach: `python scripts/map.py --help` tells how."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # works without installation, and from anywhere
+    from agents.commands import main
+
+    sys.exit(main(["map", *sys.argv[1:]]))

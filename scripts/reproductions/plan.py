@@ -1,0 +1,142 @@
+"""What a reproduction is made of, as data: tables of trials, and what their results must show."""
+
+from typing import Any, NamedTuple
+
+from agents import presets, registry
+from agents.config import fields
+from envs.errors import UsageError
+
+
+class Trial(NamedTuple):
+    """One agent on one task; every seed of it is a run.
+
+    Attributes:
+      label: its name in tables, in pictures and on disk.
+      agent: an agent's name.
+      task: an environment's id.
+      steps: environment steps of one seed.
+      options: the agent's options, over those of its preset.
+      preset: the preset's name.
+      backend: what runs the environment; "" takes the first that the environment has.
+      env_options: options of the environment.
+      wrap: wrappers by name, joined by +.
+      wrap_options: options of the wrappers.
+    """
+
+    label: str
+    agent: str
+    task: str
+    steps: int
+    options: dict[str, Any] = {}  # noqa: RUF012 (never written)
+    preset: str = "fast"
+    backend: str = "device"
+    env_options: dict[str, Any] = {}  # noqa: RUF012
+    wrap: str = ""
+    wrap_options: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Claim(NamedTuple):
+    """What the results must show for the claim to hold.
+
+    Attributes:
+      text: the claim in words.
+      of: the label that it is about.
+      over: labels whose intervals must lie below that of `of`.
+      least: what the lower end of its interval must reach; None asks for nothing.
+      measure: the score that is compared: `success`, `return_mean`, or one of `coverage.MEASURES`.
+    """
+
+    text: str
+    of: str
+    over: tuple[str, ...] = ()
+    least: float | None = None
+    measure: str = "success"
+
+
+class Table(NamedTuple):
+    """Trials that belong together.
+
+    Attributes:
+      doc: one line.
+      trials: in the order in which they are run and shown.
+      claims: what they are to show.
+      coverage: whether the trained policies' visits are measured too.
+    """
+
+    doc: str
+    trials: tuple[Trial, ...]
+    claims: tuple[Claim, ...]
+    coverage: bool = False
+
+
+class Plan(NamedTuple):
+    """One paper's tables for one budget, and how many seeds each trial has."""
+
+    doc: str
+    tables: dict[str, Table]
+    seeds: int = 3
+
+    def home(self, trial: Trial) -> str:
+        """The table in whose folder a trial's runs are: the first that holds it, so that none is run twice."""
+        return next(name for name, table in self.tables.items() if trial in table.trials)
+
+
+def shortened(plan: Plan, share: float) -> Plan:
+    """The plan with this share of every trial's steps."""
+
+    def cut(table: Table) -> Table:
+        return table._replace(trials=tuple(t._replace(steps=max(1, round(t.steps * share))) for t in table.trials))
+
+    return plan._replace(tables={name: cut(table) for name, table in plan.tables.items()})
+
+
+def on(task: str, steps: int, agents: dict[str, dict[str, Any]], suffix: str = "") -> tuple[Trial, ...]:
+    """Trials on one task: label to the other fields of `Trial`; `suffix` tells several tasks of a table apart."""
+    return tuple(Trial(label + suffix, task=task, steps=steps, **own) for label, own in agents.items())
+
+
+def resolved(trial: Trial) -> dict[str, Any]:
+    """The agent's options: the preset's, and the trial's over them.
+
+    Raises:
+      UsageError: where the agent, a part that it names, or the preset is not there.
+    """
+    config = registry.load("agent", trial.agent).Config
+    preset = presets.find(trial.agent, trial.preset, trial.task) if trial.preset else {}
+    own = {field.name: field.default for field in fields(config)} | preset | trial.options
+    doors = {door.option.removeprefix("--"): door.name for door in registry.DOORS.values()}
+    named: set[str] = set()
+    for option in own.keys() & doors.keys():
+        if option != "encoder":  # agents have encoders of their own beside those of the door
+            named.update(registry.parse_names(own[option], doors[option]))
+        else:
+            named.update(own[option].split("+"))
+    # A preset's options for parts that were exchanged for others have nothing to say.
+    kept = {name: value for name, value in preset.items() if "." not in name or name.partition(".")[0] in named}
+    return kept | trial.options
+
+
+def lacking(trial: Trial) -> str:
+    """The sentence that says what a trial needs and this version does not have; "" where it can be run."""
+    import envs
+
+    try:
+        resolved(trial)
+        known = {listing.name: listing.backends for listing in envs.ids()}
+        if trial.task not in known or (trial.backend and trial.backend not in known[trial.task]):
+            return f"there is no environment {trial.task} on the backend {trial.backend or 'first'}."
+        if trial.backend == "device" and trial.task.startswith("MiniGrid-"):
+            _levels(trial.task, trial.env_options)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _levels(task: str, options: dict[str, Any]) -> None:
+    """Raises `UsageError` where a task of MiniGrid's has neither a generator of levels nor a bank."""
+    from envs.minigrid import bank, generators
+
+    found = bank.find_task(task)
+    folder, seed = options.get("banks", ""), options.get("level_seed", 0)
+    if generators.find(found) is None and not bank.part_path(bank.home(found, folder, seed), 0).exists():
+        raise UsageError(f"{task} has no bank of levels yet: `python scripts/bank.py {task}` makes it.")
