@@ -1,7 +1,6 @@
 """`benchmark [NAME]`: lists the benchmarks, or runs one and its peers."""
 
 import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
 from envs.errors import UsageError, nearest
 from scripts.benchmarks.benchmark import ROOT, Benchmark, Peer, measure_peer, require_installed
+from scripts.entry import ended
 
 # A benchmark's module of this package, which holds its `BENCHMARK`, has its name.
 NAMES = ("minigrid_device", "minigrid_host", "startup", "train_device", "update")
@@ -26,16 +26,8 @@ class Config:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command and returns its exit code, with a mistake of the user's as one sentence."""
-    try:
-        run(argv)
-    except UsageError as error:
-        print(f"auxin: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("auxin: stopped.", file=sys.stderr)
-        return 130
-    return 0
+    """Runs the command and returns its exit code."""
+    return ended(run, argv)
 
 
 def run(argv: Sequence[str]) -> None:

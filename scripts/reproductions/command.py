@@ -1,7 +1,6 @@
 """`reproduce NAME`: runs what is left of a reproduction, one seed after the other, and says what came of it."""
 
 import importlib
-import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from agents.commands.output import emit, table
 from agents.commands.parser import Parser, configured
 from agents.config import require
 from envs.errors import UsageError, nearest
+from scripts.entry import ended
 from scripts.reproductions.plan import Plan, shortened
 from scripts.reproductions.status import Failed, Job, looked, show, unable
 
@@ -45,16 +45,8 @@ class Config:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command and returns its exit code, with a mistake of the user's as one sentence."""
-    try:
-        run(argv)
-    except UsageError as error:
-        print(f"auxin: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("auxin: stopped; what was done is kept, and the same command goes on.", file=sys.stderr)
-        return 130
-    return 0
+    """Runs the command and returns its exit code."""
+    return ended(run, argv, "stopped; what was done is kept, and the same command goes on.")
 
 
 def run(argv: Sequence[str]) -> None:
