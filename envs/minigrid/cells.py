@@ -16,10 +16,13 @@ OPEN, CLOSED, LOCKED = range(3)
 KINDS = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 
+DRAWN = 0x1FF  # the bits of a cell that its drawing shows: all but what a box holds
+NAMED = 0x7F  # the bits that a mission names: kind and colour
+
 
 def pack(kind: Any, colour: Any = 0, state: Any = 0, inside: Any = 0) -> Any:
     """The cell with these parts; `inside` is the packed cell that a box holds, 0 for none."""
-    return kind | colour << 4 | state << 7 | (inside & 0x7F) << 9
+    return kind | colour << 4 | state << 7 | (inside & NAMED) << 9
 
 
 EMPTY = pack(NOTHING)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from envs.errors import UsageError
-from envs.minigrid.cells import BALL, BOX, DOOR, FLOOR, GOAL, KEY, LAVA, LOCKED, OPEN, WALL, WALL_KIND
+from envs.minigrid.cells import BALL, BOX, DOOR, DRAWN, FLOOR, GOAL, KEY, LAVA, LOCKED, OPEN, WALL, WALL_KIND
 from envs.minigrid.cells import colour as colour_of
 from envs.minigrid.cells import kind as kind_of
 from envs.minigrid.cells import state as state_of
@@ -28,7 +28,6 @@ Layer = tuple[Shape, np.ndarray]
 PAINTS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (112, 39, 195), (255, 255, 0), (100, 100, 100)])
 BLACK, LINES, MOLTEN, AGENT = np.array([(0, 0, 0), (100, 100, 100), (255, 128, 0), (255, 0, 0)])
 LIGHT = 0.3  # how far a seen cell is lightened towards white
-DRAWN = 0x1FF  # the bits of a packed cell that show: not what a box holds
 
 
 def picture(

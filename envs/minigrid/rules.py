@@ -18,11 +18,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from envs.minigrid.cells import OPEN, state
+from envs.minigrid.cells import NAMED, OPEN, state
 from envs.minigrid.world import DONE, DROP, PICKUP, TOGGLE, Outcome, State, ahead
 
 Rule = Callable[[State, jax.Array, State, Outcome, int], Outcome]
-_NAMED = 0x7F  # the bits of a cell that a mission names: kind and colour
 
 
 def goal(before: State, action: jax.Array, after: State, outcome: Outcome, width: int) -> Outcome:
@@ -48,7 +47,7 @@ def memory(before: State, action: jax.Array, after: State, outcome: Outcome, wid
 
 def fetch(before: State, action: jax.Array, after: State, outcome: Outcome, width: int) -> Outcome:
     """Over once anything is carried, won if it is the object."""
-    carries, right = after.carrying > 0, after.carrying & _NAMED == after.target[0]
+    carries, right = after.carrying > 0, after.carrying & NAMED == after.target[0]
     return Outcome(jnp.where(carries, right, outcome.rewarded), outcome.terminated | carries)
 
 
@@ -61,7 +60,7 @@ def go_to(before: State, action: jax.Array, after: State, outcome: Outcome, widt
 
 def put_near(before: State, action: jax.Array, after: State, outcome: Outcome, width: int) -> Outcome:
     """Over once something is dropped or the wrong object picked up, won if it was dropped near the place."""
-    wrong = (action == PICKUP) & (after.carrying > 0) & (after.carrying & _NAMED != after.target[0])
+    wrong = (action == PICKUP) & (after.carrying > 0) & (after.carrying & NAMED != after.target[0])
     tried = (action == DROP) & (before.carrying > 0)
     across, down = _distance(ahead(after.position, after.direction, width), after.target[1], width)
     hit = tried & (after.carrying == 0) & (across <= 1) & (down <= 1)

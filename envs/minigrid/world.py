@@ -9,7 +9,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from envs.minigrid.cells import BALL, BOX, DOOR, EMPTY, FLOOR, GOAL, KEY, LAVA, LOCKED, NOTHING, OPEN, pack
+from envs.minigrid.cells import (
+    BALL,
+    BOX,
+    DOOR,
+    DRAWN,
+    EMPTY,
+    FLOOR,
+    GOAL,
+    KEY,
+    LAVA,
+    LOCKED,
+    NAMED,
+    NOTHING,
+    OPEN,
+    pack,
+)
 from envs.minigrid.cells import colour as colour_of
 from envs.minigrid.cells import inside as inside_of
 from envs.minigrid.cells import kind as kind_of
@@ -83,7 +98,7 @@ def step(state: State, action: jax.Array, width: int) -> tuple[State, Outcome]:
     drop = (action == DROP) & (kind == NOTHING) & (state.carrying > 0)
     toggle = action == TOGGLE
 
-    fits = (state.carrying & 0x7F) == pack(KEY, colour)
+    fits = (state.carrying & NAMED) == pack(KEY, colour)
     turned = jnp.where(state_of(front) == LOCKED, jnp.where(fits, OPEN, LOCKED), 1 - state_of(front))
     contents = jnp.where(inside_of(front) > 0, inside_of(front), EMPTY)
     new = jnp.select(
@@ -114,7 +129,6 @@ def ahead(position: jax.Array, direction: jax.Array, width: int) -> jax.Array:
 
 # ----------------------------------------------------------------------------------------------------------- KEYS
 
-DRAWN = 0x1FF  # the bits of a cell that its drawing shows: not what a box holds
 _POSE = 1 << 14  # tells the agent's direction from a cell's contents
 
 
