@@ -36,7 +36,7 @@ def make(name: str, spec: "EnvSpec", *, preset: str | None = None, **options: An
     import agents.registry as registry
 
     if preset:
-        options = {**presets.find(name, preset, spec.id), **options}
+        options = presets.resolve(name, preset, spec.id, options)
     return registry.load("agent", name).make(spec, **options)
 
 

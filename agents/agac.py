@@ -80,6 +80,8 @@ class Config(ppo.Config):
         require(self.agac_c >= 0, "agac_c", self.agac_c, "at least 0")
         require(self.beta_adv >= 0, "beta_adv", self.beta_adv, "at least 0")
         require(self.adv_lr_scale >= 0, "adv_lr_scale", self.adv_lr_scale, "at least 0")
+        # The adversary's memory at each step is known in whole unrolls alone.
+        require(self.backprop == "unroll", "backprop", self.backprop, "unroll")
         require(all(width > 0 for width in self.adv_hidden), "adv_hidden", self.adv_hidden, "made of widths above 0")
 
 
@@ -145,7 +147,7 @@ def part_of(variables: PyTree, name: str) -> PyTree:
 
 def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
     """PPO's state with the adversary's parameters beside it, and the knobs `agac_c` and `beta_adv`."""
-    state = onpolicy.init(base, key, spec)
+    state = ppo.init(base, key, spec)
     own = {name: jnp.asarray(getattr(base.config, name), jnp.float32) for name in ("agac_c", "beta_adv")}
     return state._replace(knobs=state.knobs | own)
 

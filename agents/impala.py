@@ -49,7 +49,7 @@ class Config(onpolicy.Config):
 def loss(base: Base, state: State, reward: jax.Array, params: Any, key: jax.Array, rollout: Rollout):
     """`sum_t mean_B [- log pi(a) A + c_V (vs - V)^2 / 2 - c_H H]`; `vs` and `A` by V-trace, both constants."""
     config, knobs = base.config, state.knobs
-    outputs, value_t = onpolicy.evaluate(base, params, state.variables, rollout, train=True, rngs={"net": key})
+    outputs, value_t, _ = onpolicy.evaluate(base, params, state.variables, rollout, train=True, rngs={"net": key})
     logp = outputs.dist.log_prob(onpolicy.taken(rollout))
     ratio = jnp.exp(logp - rollout.extras["logp"])
     discount = knobs["discount"] * rollout.timestep.discount

@@ -62,6 +62,12 @@ class Config:
     """Width of the embedding of a grid's cell; 0 takes one-hots."""
     channels: tuple[int, ...] = (32, 64)
     """Widths of the convolutions over a grid."""
+    kernel: int = 3
+    """Side of these convolutions, in cells."""
+    stride: int = 2
+    """Their stride, in cells."""
+    norm: bool = False
+    """Normalise the layers of grids and the dense ones before their activation (layer norm)."""
     ignore: tuple[str, ...] = ()
     """Parts of the observation that the policy does not look at."""
     activation: Literal["tanh", "relu", "elu"] = "relu"
@@ -72,6 +78,8 @@ class Config:
     """Memory between encoder and heads."""
     core_width: int = 128
     """Units of that memory."""
+    heads: tuple[int, ...] = ()
+    """Widths of the dense layers that policy and value each have behind encoder and memory."""
 
     def __post_init__(self):
         require(self.envs > 0, "envs", self.envs, "above 0")
@@ -85,6 +93,9 @@ class Config:
         require(self.reward_clip >= 0, "reward_clip", self.reward_clip, "at least 0")
         require(all(width > 0 for width in self.hidden), "hidden", self.hidden, "made of widths above 0")
         require(self.core_width > 0, "core_width", self.core_width, "above 0")
+        require(self.kernel > 1, "kernel", self.kernel, "at least 2")
+        require(self.stride > 0, "stride", self.stride, "above 0")
+        require(all(width > 0 for width in self.heads), "heads", self.heads, "made of widths above 0")
 
 
 # ------------------------------------------------------------------------------------------------------ NETWORKS
@@ -119,7 +130,11 @@ def base(config: Config, spec: EnvSpec, options: dict[str, Any]) -> Base:
         hidden=config.hidden,
         embed=config.embed,
         channels=config.channels,
+        kernel=config.kernel,
+        stride=config.stride,
+        norm=config.norm,
         ignore=config.ignore,
+        heads=config.heads,
         core=config.core,
         core_width=config.core_width,
         separate=config.separate,
@@ -244,10 +259,17 @@ def taken(rollout: Rollout) -> jax.Array:
 
 
 class Evaluation(NamedTuple):
-    """A forward over an unroll: `outputs` of each acted step `[T, B]`, `value_t` `[T, B]` of each true successor."""
+    """A forward over an unroll.
+
+    Attributes:
+      outputs: of each acted step, `[T, B]`.
+      value_t: of each step's true successor, `[T, B]`.
+      carries: the network's memory after it read each acted step's observation, `[T, B, ...]`.
+    """
 
     outputs: Outputs
     value_t: jax.Array
+    carries: PyTree
 
 
 def evaluate(
@@ -281,7 +303,8 @@ def evaluate(
     )
     value_t = value_t.reshape(-1).at[index].set(ends.value[0], mode="drop").reshape(steps, n)
     acted = jax.tree.map(lambda leaf: leaf[:steps], without_sown(outputs))
-    return Evaluation(acted._replace(losses=outputs.losses, metrics=outputs.metrics), value_t)
+    after = jax.tree.map(lambda leaf: leaf[:steps], carries)
+    return Evaluation(acted._replace(losses=outputs.losses, metrics=outputs.metrics), value_t, after)
 
 
 def without_sown(outputs: Outputs) -> Outputs:

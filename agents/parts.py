@@ -44,6 +44,22 @@ def find(door: str, names: str, spec: EnvSpec, options: dict[str, Any]) -> tuple
     return tuple(found)
 
 
+def named(options: dict[str, Any]) -> set[str]:
+    """The names of all parts that an agent's options ask for.
+
+    Raises:
+      UsageError: for a name that is not there.
+    """
+    doors = {door.option.removeprefix("--"): door.name for door in registry.DOORS.values()}
+    found: set[str] = set()
+    for option in options.keys() & doors.keys():
+        if option == "encoder":  # agents have encoders of their own beside those of the door
+            found.update(options[option].split("+"))
+        else:
+            found.update(registry.parse_names(options[option], doors[option]))
+    return found
+
+
 def finish(options: dict[str, Any], built: tuple[Part, ...]) -> None:
     """Refuses options that no part took."""
     for name in options:

@@ -3,20 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import losses
-from agents import onpolicy, parts
+from agents import moments, onpolicy, parts
 from agents.agent import Agent, Host, Rollout, State, Unroll, single_steps
 from agents.auxiliary import pipeline as hooks
 from agents.config import require
+from agents.moments import Moments
 from agents.onpolicy import Base
 from agents.training import gradient
 from agents.training.devices import divided
-from envs.contract import EnvSpec
+from envs.contract import EnvSpec, PyTree
 from envs.errors import UsageError
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
@@ -36,6 +37,12 @@ class Config(onpolicy.Config):
     """How far the value may move from the one that acted before its gradient stops; 0 for no limit."""
     trace: float = 0.95
     """Lambda of the generalised advantage estimate."""
+    standardise: Literal["minibatch", "unroll"] = "minibatch"
+    """Over what advantages are brought to mean 0 and deviation 1."""
+    momentum: float = 0.0
+    """Of the moving mean and variance that advantages of an unroll are standardised by; 0 takes each unroll's own."""
+    backprop: Literal["unroll", "step"] = "unroll"
+    """Memories learn through whole unrolls, or minibatches mix single steps, each with the memory it acted with."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,6 +51,18 @@ class Config(onpolicy.Config):
         require(self.clip > 0, "clip", self.clip, "above 0")
         require(self.value_clip >= 0, "value_clip", self.value_clip, "at least 0")
         require(0 <= self.trace <= 1, "trace", self.trace, "between 0 and 1")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+
+
+# --------------------------------------------------------------------------------------------------------- STATE
+
+
+def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
+    """The state of on-policy agents, with moments of the advantages beside it where these are standardised by some."""
+    state = onpolicy.init(base, key, spec)
+    if base.config.standardise == "minibatch":
+        return state
+    return state._replace(variables={**state.variables, "advantage": moments.first()._asdict()})
 
 
 # ---------------------------------------------------------------------------------------------------------- LOSS
@@ -59,13 +78,15 @@ class Batch(NamedTuple):
 
 
 def loss(base: Base, state: State, params: Any, key: jax.Array, batch: Batch):
-    """`- min(rho A, clip(rho) A) + c_V (V - target)^2 / 2 - c_H H`, means over the batch; advantages standardised."""
+    """`- min(rho A, clip(rho) A) + c_V (V - target)^2 / 2 - c_H H`, means over the batch; `A` is standardised."""
     rollout, knobs = batch.rollout, state.knobs
     outputs, _ = onpolicy.forward(
         base, params, state.variables, rollout.obs, rollout.carry, rollout.first, train=True, rngs={"net": key}
     )
     ratio = jnp.exp(outputs.dist.log_prob(onpolicy.taken(rollout)) - rollout.extras["logp"])
-    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    advantage = batch.advantage
+    if base.config.standardise == "minibatch":
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     surrogate = losses.clipped_surrogate(ratio.reshape(-1), advantage.reshape(-1), base.config.clip)
     value, target = outputs.value.reshape(-1), batch.target.reshape(-1)
     if base.config.value_clip:
@@ -108,6 +129,8 @@ def update(base: Base, key: jax.Array, state: State, rollout: Rollout):
     trace = config.trace * (1.0 - rollout.timestep.last)
     advantage = jax.vmap(losses.gae, in_axes=1, out_axes=1)(value, evaluation.value_t, reward, discount, trace)
     batch = Batch(rollout, advantage, advantage + value, value)
+    if config.backprop == "step":
+        batch = batch._replace(rollout=rollout._replace(carry=memories(rollout, evaluation.carries)))
     metrics["explained_variance"] = 1.0 - jnp.var(advantage) / (jnp.var(batch.target) + 1e-8)
 
     state, found = passes(base, partial(loss, base, state), pass_key, state, batch, host)
@@ -121,7 +144,12 @@ def passes(base: Base, loss: Callable, key: jax.Array, state: State, batch: Batc
       UsageError: where there are fewer environments than minibatches.
     """
     config = base.config
-    if not jax.tree.leaves(batch.rollout.carry) and "sequences" not in base.pipeline.needs:
+    if config.standardise == "unroll":
+        moved = moments.advance(Moments(**state.variables["advantage"]), batch.advantage, config.momentum)
+        state = state._replace(variables={**state.variables, "advantage": moved._asdict()})
+        batch = batch._replace(advantage=moments.standardised(batch.advantage, moved))
+    remembers = jax.tree.leaves(batch.rollout.carry) and config.backprop == "unroll"
+    if not remembers and "sequences" not in base.pipeline.needs:
         batch = flatten(batch)
     size = batch.advantage.shape[1]
     if size < config.minibatches:
@@ -171,8 +199,17 @@ def part_of(batch: Batch, index: jax.Array) -> Batch:
     )
 
 
+def memories(rollout: Rollout, carries: PyTree) -> PyTree:
+    """The memory with which each step was acted, `[T * B, ...]`, of those after each step, `[T, B, ...]`."""
+    before = jax.tree.map(lambda first, later: jnp.concatenate([first[None], later[:-1]]), rollout.carry, carries)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), before)
+
+
 def flatten(batch: Batch) -> Batch:
-    """Without memory every step stands alone: `[T, B]` becomes `[1, T * B]`, so that minibatches mix times."""
+    """Where every step stands alone `[T, B]` becomes `[1, T * B]`, so that minibatches mix times.
+
+    A memory of each step, if there is one, is already in `carry` `[T * B, ...]`.
+    """
     flat = lambda leaf: leaf.reshape(1, -1)  # noqa: E731
     steps = single_steps(batch.rollout)
     wide = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
@@ -200,5 +237,12 @@ def make(spec: EnvSpec, **options: Any) -> Agent:
 
 
 def assemble(name: str, base: Base) -> Agent:
-    """The agent's functions around its parts."""
-    return onpolicy.agent(name, base, partial(update, base), Unroll(base.config.unroll))
+    """The agent's functions around its parts.
+
+    Raises:
+      UsageError: for minibatches of single steps where an auxiliary needs sequences.
+    """
+    if base.config.backprop == "step" and "sequences" in base.pipeline.needs:
+        raise UsageError(f"{name} with backprop step learns from single steps, and an auxiliary needs sequences.")
+    agent = onpolicy.agent(name, base, partial(update, base), Unroll(base.config.unroll))
+    return agent._replace(init=partial(init, base))

@@ -81,9 +81,8 @@ def _pieces(agent: str, words: Sequence[str]) -> Pieces:
         names = {**defaults, **preset, **given}[option]
         for name in _named(names, door):
             parts[f"{name}."] = registry.load(door, name).Config
-    # A preset's options for parts that were exchanged for others have nothing to say.
-    preset = {name: value for name, value in preset.items() if "." not in name or f"{name.split('.')[0]}." in parts}
-    return Pieces(agent, config, parts, preset)
+    named = {prefix.removesuffix(".") for prefix in parts}
+    return Pieces(agent, config, parts, presets.for_parts(preset, named))
 
 
 def _doors(config: type) -> dict[str, str]:

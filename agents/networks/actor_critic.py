@@ -12,7 +12,7 @@ from flax.core.scope import DenyList
 from agents.networks import torsos
 from agents.networks.cores import Core
 from agents.networks.distributions import Distribution, for_action
-from agents.networks.torsos import TorsoEncoder, dense
+from agents.networks.torsos import MLP, TorsoEncoder, dense
 from envs.contract import Action, Box, EnvSpec, PyTree
 from envs.errors import UsageError
 
@@ -88,6 +88,9 @@ class ActorCritic(nn.Module):
       squash: press a Gaussian policy into the box with a tanh.
       value_heads: number of values; 1 gives `[T, B]`, more `[T, B, value_heads]`.
       policy_gain: gain of the orthogonal weights of the policy head; small, so that the first policy is near uniform.
+      heads: widths of dense layers of its own that each head has behind the core.
+      activation: of these, a name in `torsos.ACTIVATIONS`.
+      norm: normalise them before it.
     """
 
     action: Action
@@ -96,6 +99,9 @@ class ActorCritic(nn.Module):
     squash: bool = False
     value_heads: int = 1
     policy_gain: float = 0.01
+    heads: tuple[int, ...] = ()
+    activation: str = "relu"
+    norm: bool = False
 
     def begin(self, n: int) -> PyTree:
         """The empty memory of `n` environments, a PyTree of `[n, ...]` with a memory for each trunk."""
@@ -113,7 +119,7 @@ class ActorCritic(nn.Module):
           first: whether each observation opens an episode, bool `[T, B]`; the memory is emptied there before reading.
           train: False makes encoders deterministic.
 
-        `features` is what the policy head reads; `carries[t]` is the memory after step `t`.
+        `features` is what the policy head and its layers read; `carries[t]` is the memory after step `t`.
         """
         read = [
             trunk(obs, memory, first, train=train)
@@ -122,10 +128,14 @@ class ActorCritic(nn.Module):
         ]
         encoded, features, _, _ = read[0]
         self.sow("taps", "features", encoded)
-        value = dense(self.value_heads, 1.0, name="value")(read[-1][1])
+        value = dense(self.value_heads, 1.0, name="value")(self._own("value", read[-1][1]))
         value = value[..., 0] if self.value_heads == 1 else value
         _, _, after, history = zip(*read, strict=True)
-        return self._policy(features), value, features, after, history
+        return self._policy(self._own("policy", features)), value, features, after, history
+
+    def _own(self, head: str, x: jax.Array) -> jax.Array:
+        """The layers between core and a head."""
+        return MLP(self.heads, self.activation, self.norm, name=f"{head}_layers")(x)
 
     def _policy(self, features: jax.Array) -> Distribution:
         count, head = for_action(self.action, squash=self.squash)
@@ -151,7 +161,10 @@ def build(
     embed: int = 8,
     channels: tuple[int, ...] = (32, 64),
     stride: int = 2,
+    kernel: int = 3,
+    norm: bool = False,
     ignore: tuple[str, ...] = (),
+    heads: tuple[int, ...] = (),
     value_heads: int = 1,
     policy_gain: float = 0.01,
 ) -> ActorCritic:
@@ -160,10 +173,12 @@ def build(
     Args:
       spec: what is observed and how it acts.
       encoder: `auto`, `cnn` or `mlp` (see `torsos.auto`), or an encoder module; the options `hidden`, `activation`,
-        `embed`, `channels`, `stride` and `ignore` are for those three.
+        `embed`, `channels`, `stride`, `kernel` and `ignore` are for those three.
       core: `none`, `gru` or `lstm`, with `core_width` units in each of `core_layers` layers.
       separate: give the value an encoder and a core of its own.
       squash: press a Gaussian policy into the box with a tanh.
+      heads: widths of the dense layers that each head has behind the core.
+      norm: normalise the layers of the three encoders, and those of the heads.
       value_heads: number of values.
       policy_gain: gain of the policy head's weights.
 
@@ -179,6 +194,8 @@ def build(
             embed=embed,
             channels=channels,
             stride=stride,
+            kernel=kernel,
+            norm=norm,
             ignore=ignore,
         )
         encoder = TorsoEncoder(torso)
@@ -189,7 +206,8 @@ def build(
         # Flax shares the parameters of a module that two others hold, and its `clone` copies no modules within.
         return Trunk(copy.deepcopy(encoder), Core(core, core_width, core_layers))
 
-    return ActorCritic(spec.action, trunk(), trunk() if separate else None, squash, value_heads, policy_gain)
+    value_trunk = trunk() if separate else None
+    return ActorCritic(spec.action, trunk(), value_trunk, squash, value_heads, policy_gain, heads, activation, norm)
 
 
 def count(params: PyTree) -> int:

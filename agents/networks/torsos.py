@@ -42,15 +42,20 @@ def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, each followed by the activation: `[..., D]` to `[..., hidden[-1]]`."""
+    """Dense layers of the given widths, each followed by the activation: `[..., D]` to `[..., hidden[-1]]`.
+
+    With `norm` each is normalised before its activation (layer norm, Ba et al., 2016).
+    """
 
     hidden: tuple[int, ...]
     activation: str = "tanh"
+    norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for width in self.hidden:
-            x = _activation(self.activation)(dense(width)(x))
+            x = dense(width)(x)
+            x = _activation(self.activation)(nn.LayerNorm()(x) if self.norm else x)
         return x
 
 
@@ -87,15 +92,17 @@ class GridTorso(nn.Module):
     """A grid of small integers, such as MiniGrid's `image`: `[..., H, W, C]` integers to features `[..., D]`.
 
     Every channel of a cell is looked up in a table of its own and the channels are summed (the lookup is written as
-    one-hot times matrix); then 3x3 convolutions; then dense layers. `channels=()` flattens the embedded grid right
+    one-hot times matrix); then convolutions; then dense layers. `channels=()` flattens the embedded grid right
     away, the fastest torso; `embed=0` takes the one-hots themselves.
 
     Attributes:
       high: largest value of a channel.
       low: smallest value of a channel.
       embed: width of the embedding of a cell, 0 for one-hots.
-      channels: widths of the 3x3 convolutions.
+      channels: widths of the convolutions.
       stride: stride of the convolutions.
+      kernel: their side in cells.
+      norm: normalise every layer before its activation, a convolution over all its places.
       hidden: widths of the dense layers; none gives the flattened grid.
       activation: a name in `ACTIVATIONS`.
       rank: axes of one grid: 3, or 2 for one channel, or 1 for a row of cells of one channel.
@@ -113,16 +120,20 @@ class GridTorso(nn.Module):
     activation: str = "relu"
     rank: int = 3
     levels: tuple[int, ...] = ()
+    kernel: int = 3
+    norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         leading, grid = x.shape[: x.ndim - self.rank], x.shape[x.ndim - self.rank :]
         x = self._cells(x.reshape(-1, *_three_axes(grid)))
         for width in self.channels:
-            if min(x.shape[1:3]) < 3:
-                raise UsageError(f"A grid of {x.shape[1]}x{x.shape[2]} is too small for another 3x3 convolution.")
-            x = _activation(self.activation)(Patches(width, self.stride)(x))
-        return MLP(self.hidden, self.activation)(x.reshape(*leading, -1))
+            if min(x.shape[1:3]) < self.kernel:
+                kind = f"{self.kernel}x{self.kernel}"
+                raise UsageError(f"A grid of {x.shape[1]}x{x.shape[2]} is too small for another {kind} convolution.")
+            x = Patches(width, self.stride, self.kernel)(x)
+            x = _activation(self.activation)(nn.LayerNorm(reduction_axes=(1, 2, 3))(x) if self.norm else x)
+        return MLP(self.hidden, self.activation, self.norm)(x.reshape(*leading, -1))
 
     def _cells(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` integers to `[N, H, W, E]`."""
@@ -171,12 +182,14 @@ class Torso(nn.Module):
       ranks: path to the number of axes of one leaf.
       hidden: widths of the dense layers.
       activation: a name in `ACTIVATIONS`.
+      norm: normalise every dense layer before its activation.
     """
 
     parts: Mapping[str, nn.Module]
     ranks: Mapping[str, int]
     hidden: tuple[int, ...]
     activation: str = "tanh"
+    norm: bool = False
 
     @nn.compact
     def __call__(self, obs: PyTree) -> jax.Array:
@@ -188,7 +201,7 @@ class Torso(nn.Module):
             axes = leaf.ndim - self.ranks[path]
             leading = leaf.shape[:axes]
             features.append(part(leaf.reshape(-1, *leaf.shape[axes:])))
-        return MLP(self.hidden, self.activation)(jnp.concatenate(features, -1).reshape(*leading, -1))
+        return MLP(self.hidden, self.activation, self.norm)(jnp.concatenate(features, -1).reshape(*leading, -1))
 
 
 class TorsoEncoder(nn.Module):
@@ -218,6 +231,8 @@ def auto(
     embed: int = 8,
     channels: tuple[int, ...] = (32, 64),
     stride: int = 2,
+    kernel: int = 3,
+    norm: bool = False,
     ignore: tuple[str, ...] = (),
 ) -> nn.Module:
     """A torso for the observations that a spec describes, each leaf read by what it holds.
@@ -225,8 +240,8 @@ def auto(
     Pixels of 36x36 or more are convolved as images. Integers and booleans with known bounds are kinds of things: few of
     them become one-hots, more are embedded, and matrices and `[H, W, C]` arrays are grids, convolved as often as they
     have room for. All else is numbers. NetHack's observations have a torso of their own (`nethack`). `kind="mlp"`
-    convolves nothing; `kind="cnn"` insists that there is something to convolve. Leaves under a key in `ignore` are not
-    read.
+    convolves nothing; `kind="cnn"` insists on something to convolve. `kernel` and `norm` are for grids, and `norm` is
+    for dense layers too. Leaves under a key in `ignore` are not read.
 
     Raises `UsageError` for an unknown kind or key, for nothing left to read, for a leaf with more than three axes, and
     for one-hots (`embed=0`) of more than a million numbers.
@@ -255,8 +270,9 @@ def auto(
             raise UsageError(
                 f"One-hots of {path!r} would be {size:,} numbers for each observation: embed or ignore it."
             )
-        room = () if kind == "mlp" else channels[: fitting(min(_three_axes(spec.shape)[:2]), stride)]
-        return GridTorso(int(high), int(low), embed, room, stride, (), activation, len(spec.shape), spec.levels)
+        room = () if kind == "mlp" else channels[: fitting(min(_three_axes(spec.shape)[:2]), stride, kernel)]
+        rank = len(spec.shape)
+        return GridTorso(int(high), int(low), embed, room, stride, (), activation, rank, spec.levels, kernel, norm)
 
     def part(path: str, spec: Array) -> nn.Module:
         low, high = (0.0, 1.0) if spec.dtype == "bool" else (spec.low, spec.high)
@@ -273,7 +289,7 @@ def auto(
     parts = {path: part(path, spec) for path, spec in read.items()}
     if kind == "cnn" and not any(isinstance(p, ImageTorso) or getattr(p, "channels", ()) for p in parts.values()):
         raise UsageError("The encoder 'cnn' needs a grid or an image to look at; 'mlp' reads any observation.")
-    return Torso(parts, {path: len(spec.shape) for path, spec in read.items()}, hidden, activation)
+    return Torso(parts, {path: len(spec.shape) for path, spec in read.items()}, hidden, activation, norm)
 
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
@@ -295,11 +311,11 @@ def _three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}.get(len(shape), shape)
 
 
-def fitting(side: int, stride: int) -> int:
-    """How many 3x3 convolutions a side of this length has room for."""
+def fitting(side: int, stride: int, kernel: int = 3) -> int:
+    """How many convolutions, their kernel two cells wide or more, a side of this length has room for."""
     count = 0
-    while side >= 3:
-        side, count = (side - 3) // stride + 1, count + 1
+    while side >= kernel:
+        side, count = (side - kernel) // stride + 1, count + 1
     return count
 
 

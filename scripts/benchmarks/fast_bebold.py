@@ -22,7 +22,7 @@ from scripts.benchmarks.benchmark import TASK
 
 def options() -> dict[str, Any]:
     """The preset's options for the task."""
-    return presets.find("bebold", "fast", TASK)
+    return presets.resolve("bebold", "fast", TASK, {})
 
 
 def agent() -> Agent:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scripts.reproductions.bebold import AGENTS, CORRIDOR, FREE, ROOMS, chosen, task_id
+from scripts.reproductions.bebold import AGENTS, CORRIDOR, FREE, FRUGAL, ROOMS, chosen, task_id
 from scripts.reproductions.plan import Claim, Plan, Table, on
 
 AGAC: dict[str, Any] = AGENTS["agac"]
@@ -10,17 +10,18 @@ BASELINES = ("rnd", "count", "none")
 
 
 def small() -> Plan:
-    """The claims on tasks where the agents part within two or three million steps."""
+    """The claims on tasks where the agents part within one to three million steps."""
+    agac = {**AGAC, **FRUGAL}
     ablated: dict[str, dict[str, Any]] = {
-        "agac": AGAC,
-        "no-adversary": {**AGAC, "options": {"agac_c": 0.0}},
-        "no-count": {**AGAC, "options": {"bonus": ""}},
-        "no-kl-target": {**AGAC, "options": {"value_target_kl": False}},
+        "agac": agac,
+        "no-adversary": {**agac, "options": {"agac_c": 0.0}},
+        "no-count": {**agac, "options": {"bonus": ""}},
+        "no-kl-target": {**agac, "options": {"value_target_kl": False}},
     }
     tables = {
         "first": Table(
             "KeyCorridorS3R3, a key to be found behind doors and one reward at the very end",
-            on(CORRIDOR, 2_000_000, chosen(("agac", *BASELINES))),
+            on(CORRIDOR, 1_000_000, chosen(("agac", *BASELINES), **FRUGAL)),
             (
                 Claim("AGAC solves it", "agac", least=0.8),
                 Claim("AGAC succeeds more often than RND, counts and no bonus", "agac", BASELINES),
@@ -33,7 +34,7 @@ def small() -> Plan:
         ),
         "ablations": Table(
             "KeyCorridorS3R3, AGAC without one of its parts",
-            on(CORRIDOR, 2_000_000, ablated),
+            on(CORRIDOR, 1_000_000, ablated),
             (
                 Claim("AGAC needs its adversary", "agac", ("no-adversary",)),
                 Claim("AGAC needs its count", "agac", ("no-count",)),
@@ -42,7 +43,7 @@ def small() -> Plan:
         ),
         "coverage": Table(
             "MultiRoom-N10-S6 with the reward switched off: how far each agent goes by itself",
-            on(ROOMS["N10-S6"], 2_000_000, chosen(("agac", *BASELINES), **FREE)),
+            on(ROOMS["N10-S6"], 1_000_000, chosen(("agac", *BASELINES), **FREE)),
             (
                 Claim("AGAC reaches more rooms than RND, counts and no bonus", "agac", BASELINES, measure="rooms"),
                 Claim("AGAC's visits are spread more evenly than theirs", "agac", BASELINES, measure="entropy"),

@@ -5,6 +5,7 @@ from typing import Any
 from scripts.reproductions.plan import Claim, Plan, Table, Trial, on
 
 CORRIDOR = "MiniGrid-KeyCorridorS3R3-v0"
+DOOR = "MiniGrid-DoorKey-8x8-v0"
 ROOMS = {"N7-S4": "MiniGrid-MultiRoom-N7-S4-v0", "N10-S6": "MiniGrid-MultiRoom-N10-S6-v0"}
 
 # The predictor that BeBold's preset has, so that baselines differ in what is paid for and in nothing else.
@@ -26,12 +27,25 @@ AGENTS: dict[str, dict[str, Any]] = {
     "none": {"agent": "ppo"},
 }
 FIRST = ("bebold", "agac", "rnd", "none")
+# Fewer steps on fewer environments: the same agents, preset `frugal`.
+FRUGAL = {"preset": "frugal"}
 FREE: dict[str, Any] = {"wrap": "multiply_reward", "wrap_options": {"multiply_reward.factor": 0.0}}
 
 
 def chosen(names: tuple[str, ...], **more: Any) -> dict[str, dict[str, Any]]:
     """Some of the agents, with further fields of their trials."""
     return {name: {**AGENTS[name], **more} for name in names}
+
+
+def frames() -> dict[str, dict[str, Any]]:
+    """Agents and bonuses whose first frames are compared, and two of them on the PPO of DEIR's authors."""
+    bonuses = ("deir", "e3b", "ngu", "ride", "icm")
+    return {
+        **chosen(tuple(AGENTS), **FRUGAL),
+        **{name: {"agent": "ppo", "options": {"bonus": name}, **FRUGAL} for name in bonuses},
+        "deir-ppo": {"agent": "ppo", "preset": "deir"},
+        "noveld-ppo": {"agent": "ppo", "preset": "noveld"},
+    }
 
 
 def rooms(steps: int, names: tuple[str, ...]) -> tuple[Trial, ...]:
@@ -41,24 +55,41 @@ def rooms(steps: int, names: tuple[str, ...]) -> tuple[Trial, ...]:
 
 
 def small() -> Plan:
-    """The claims on tasks where the agents part within two or three million steps."""
-    first = on(CORRIDOR, 2_000_000, chosen(FIRST))
+    """The claims on tasks where the agents part within one to three million steps."""
+    bebold, agac = {**BEBOLD, **FRUGAL}, {**AGENTS["agac"], **FRUGAL}
     ablated: dict[str, dict[str, Any]] = {
-        "bebold": BEBOLD,
-        "no-clipping": {**BEBOLD, "options": {"bebold.clip_negative": False}},
-        "no-first-visit": {**BEBOLD, "options": {"bebold.first_visit": False}},
-        "agac": AGENTS["agac"],
-        "agac-no-adversary": {**AGENTS["agac"], "options": {"agac_c": 0.0}},
-        "agac-no-count": {**AGENTS["agac"], "options": {"bonus": ""}},
+        "bebold": bebold,
+        "no-clipping": {**bebold, "options": {"bebold.clip_negative": False}},
+        "no-first-visit": {**bebold, "options": {"bebold.first_visit": False}},
+        "agac": agac,
+        "agac-no-adversary": {**agac, "options": {"agac_c": 0.0}},
+        "agac-no-count": {**agac, "options": {"bonus": ""}},
     }
     tables = {
         "first": Table(
             "KeyCorridorS3R3, a key to be found behind doors and one reward at the very end",
-            first,
-            (
-                Claim("BeBold solves it", "bebold", least=0.8),
-                Claim("BeBold succeeds more often than RND and than no bonus", "bebold", ("rnd", "none")),
-                Claim("AGAC succeeds more often than RND and than no bonus", "agac", ("rnd", "none")),
+            on(CORRIDOR, 1_000_000, chosen(tuple(AGENTS), **FRUGAL)),
+            tuple(
+                claim
+                for name, label in (("BeBold", "bebold"), ("AGAC", "agac"))
+                for claim in (
+                    Claim(f"{name} solves it", label, least=0.8),
+                    Claim(f"{name} succeeds more often than RND and than no bonus", label, ("rnd", "none")),
+                    Claim(f"{name} succeeds more often than counts", label, ("count",)),
+                )
+            ),
+        ),
+        "frames": Table(
+            "DoorKey-8x8 after the 122,880 frames at which DEIR's released log has a mean return of 0.91",
+            on(DOOR, 122_880, frames()),
+            tuple(
+                Claim(f"{name} has a mean return of 0.9", label, least=0.9, measure="return_mean")
+                for name, label in (
+                    ("BeBold", "bebold"),
+                    ("AGAC", "agac"),
+                    ("DEIR's bonus", "deir"),
+                    ("DEIR on its authors' PPO", "deir-ppo"),
+                )
             ),
         ),
         "rooms": Table(
@@ -76,7 +107,7 @@ def small() -> Plan:
         ),
         "ablations": Table(
             "KeyCorridorS3R3, each agent without one of its parts",
-            on(CORRIDOR, 2_000_000, ablated),
+            on(CORRIDOR, 1_000_000, ablated),
             (
                 Claim("BeBold needs the clip at zero", "bebold", ("no-clipping",)),
                 Claim("BeBold needs the rule of the first visit", "bebold", ("no-first-visit",)),
@@ -86,7 +117,7 @@ def small() -> Plan:
         ),
         "coverage": Table(
             "MultiRoom-N7-S4 with the reward switched off: how far each agent goes for its bonus alone",
-            on(ROOMS["N7-S4"], 2_000_000, chosen(FIRST, **FREE)),
+            on(ROOMS["N7-S4"], 1_000_000, chosen(FIRST, **FREE)),
             tuple(
                 Claim(text, "bebold", ("rnd", "none"), measure=measure)
                 for text, measure in (
@@ -131,11 +162,12 @@ def task_id(name: str) -> str:
 
 
 def full() -> Plan:
-    """The paper's twelve tasks with the authors' settings, one table each."""
+    """The paper's twelve tasks, one table each: the authors' settings, and the small network that two cores can run."""
     agents: dict[str, dict[str, Any]] = {
         "bebold": {"agent": "bebold", "preset": "paper"},
         "rnd": {"agent": "bebold", "preset": "paper", "options": PAPER_RND},
         "none": {"agent": "bebold", "preset": "paper", "options": {"bonus": ""}},
+        "bebold-fast": BEBOLD,
     }
     tables = {
         name: Table(
@@ -144,11 +176,12 @@ def full() -> Plan:
             (
                 Claim(f"BeBold solves {name}", "bebold", least=0.8),
                 Claim(f"BeBold succeeds more often than RND and than no bonus in {name}", "bebold", ("rnd", "none")),
+                Claim(f"BeBold with PPO and a small network solves {name}", "bebold-fast", least=0.8),
             ),
         )
         for name, steps in FULL.items()
     }
-    return Plan("the paper's twelve tasks with the authors' network, which wants a GPU", tables)
+    return Plan("the paper's twelve tasks, with the authors' network, which wants a GPU, and with a small one", tables)
 
 
 BUDGETS = {"small": small, "full": full}

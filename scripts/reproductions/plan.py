@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from agents import presets, registry
-from agents.config import fields
+from agents import presets
 from envs.errors import UsageError
 
 
@@ -101,19 +100,7 @@ def resolved(trial: Trial) -> dict[str, Any]:
     Raises:
       UsageError: where the agent, a part that it names, or the preset is not there.
     """
-    config = registry.load("agent", trial.agent).Config
-    preset = presets.find(trial.agent, trial.preset, trial.task) if trial.preset else {}
-    own = {field.name: field.default for field in fields(config)} | preset | trial.options
-    doors = {door.option.removeprefix("--"): door.name for door in registry.DOORS.values()}
-    named: set[str] = set()
-    for option in own.keys() & doors.keys():
-        if option != "encoder":  # agents have encoders of their own beside those of the door
-            named.update(registry.parse_names(own[option], doors[option]))
-        else:
-            named.update(own[option].split("+"))
-    # A preset's options for parts that were exchanged for others have nothing to say.
-    kept = {name: value for name, value in preset.items() if "." not in name or name.partition(".")[0] in named}
-    return kept | trial.options
+    return presets.resolve(trial.agent, trial.preset, trial.task, trial.options)
 
 
 def lacking(trial: Trial) -> str:

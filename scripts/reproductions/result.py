@@ -65,7 +65,6 @@ def judged(claim: Claim, seen: dict[str, list[Seed]]) -> dict[str, Any]:
 
 def collect(job: Job, seen: Seen) -> dict[str, Any]:
     """All that was run so far, as plain JSON; tables without a finished run are left out."""
-    begun = {table for table, trials in seen.items() if any(seed.score for each in trials.values() for seed in each)}
     # A run that two tables share counts once.
     runs = {seed.folder: seed.score for trials in seen.values() for each in trials.values() for seed in each}
     scores = [score for score in runs.values() if score]
@@ -84,8 +83,16 @@ def collect(job: Job, seen: Seen) -> dict[str, Any]:
         "commit": distinct([score["commit"] for score in scores]),
         "hardware": distinct([score["hardware"] for score in scores]),
         "packages": distinct([score["packages"] for score in scores]),
-        "tables": {key: _table(table, seen[key]) for key, table in job.plan.tables.items() if key in begun},
+        "tables": {
+            key: _table(table, seen[key]) for key, table in job.plan.tables.items() if begun(job.plan, key, seen)
+        },
     }
+
+
+def begun(plan: Plan, name: str, seen: Seen) -> bool:
+    """Whether a table has a finished run of its own, or all of its runs: a few of another table's make none."""
+    runs = [(plan.home(trial), seed) for trial in plan.tables[name].trials for seed in seen[name][trial.label]]
+    return any(seed.score and home == name for home, seed in runs) or all(seed.score for _, seed in runs)
 
 
 def _table(table: Table, seen: dict[str, list[Seed]]) -> dict[str, Any]:
@@ -112,11 +119,13 @@ def distinct(values: list[Any]) -> Any:
 
 
 def draw(plan: Plan, seen: Seen, out: Path) -> list[Path]:
-    """A picture for each task of each table that has finished runs: success while learning."""
+    """A picture for each task of each table that has begun: success while learning."""
     from agents.training.learner import WINDOW
 
     pictures = []
     for name, table in plan.tables.items():
+        if not begun(plan, name, seen):
+            continue
         tasks = list(dict.fromkeys(trial.task for trial in table.trials))
         for task in tasks:
             groups = learned([trial for trial in table.trials if trial.task == task], seen[name])

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import optax
 
 import losses
+from agents import moments
 from agents.agent import Host, Rollout
 from agents.auxiliary.auxiliary import Auxiliary
 from agents.auxiliary.rewards import dynamics
 from agents.config import build, require
+from agents.moments import Moments
 from agents.networks import torsos
 from envs.contract import Action, EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
@@ -40,9 +42,11 @@ class Config:
     hidden: int = 256
     """Units of the hidden layer of the discriminator's head."""
     channels: tuple[int, ...] = (32, 64)
-    """Widths of the embedding's 3x3 convolutions over a grid, as many as it has room for."""
+    """Widths of the embedding's convolutions over a grid, as many as it has room for."""
+    kernel: int = 3
+    """Side of these convolutions, in cells."""
     stride: int = 2
-    """Stride of these convolutions."""
+    """Their stride, in cells."""
     history: int = 1000
     """The bonus looks back at no more than this many observations of the episode, the latest ones."""
     queue: int = 100_000
@@ -59,6 +63,7 @@ class Config:
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
         for name in ("learning_rate", "max_grad_norm", "epochs", "minibatch_size", "embedding", "hidden", "stride"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(self.kernel > 1, "kernel", self.kernel, "at least 2")
         require(self.history > 0, "history", self.history, "above 0")
         require(self.queue > 0, "queue", self.queue, "above 0")
 
@@ -114,7 +119,9 @@ def network(config: Config, spec: EnvSpec) -> Model:
         hidden=(),
         activation="relu",
         channels=config.channels,
+        kernel=config.kernel,
         stride=config.stride,
+        norm=True,
         ignore=tuple(name for name in config.ignore if isinstance(spec.obs, dict) and name in spec.obs),
     )
     return Model(torso, config.embedding, config.hidden, spec.action)
@@ -137,13 +144,12 @@ class Queue(NamedTuple):
 
 
 class State(NamedTuple):
-    """The model, its optimiser, the queue, and the moving mean and variance of the bonus, float32 `[]` each."""
+    """The model, its optimiser, the queue, and the moments of the bonus."""
 
     params: PyTree
     opt: PyTree
     queue: Queue
-    mean: jax.Array
-    variance: jax.Array
+    moments: Moments
 
 
 class Memory(NamedTuple):
@@ -168,12 +174,12 @@ def optimiser(config: Config) -> optax.GradientTransformation:
 
 
 def init(config: Config, model: Model, key: jax.Array, host: Host) -> State:
-    """A fresh model, an empty queue, and moments 0 and 1."""
+    """A fresh model, an empty queue, and the moments before the first bonus."""
     obs = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), looked_at(config, host.spec.obs))
     params = model.init(key, jnp.zeros((1, config.embedding)), obs, jnp.zeros(1, jnp.int32), obs)
     kept = jax.tree.map(lambda leaf: jnp.zeros((config.queue, *leaf.shape[1:]), _kept_as(config, leaf.dtype)), obs)
     queue = Queue(kept, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-    return State(params, optimiser(config).init(params), queue, jnp.zeros(()), jnp.ones(()))
+    return State(params, optimiser(config).init(params), queue, moments.first())
 
 
 def memory(config: Config, host: Host) -> Memory:
@@ -237,10 +243,8 @@ def step(config: Config, model: Model, key: jax.Array, state: State, batch: Roll
     raw = batch.extras["bonus"]
     queue, added = enqueue(state.queue, *additions(config, state.queue, raw, batch))
 
-    mean = config.momentum * state.mean + (1 - config.momentum) * raw.mean()
-    deviation = jnp.square(raw - mean).mean()
-    variance = config.momentum * state.variance + (1 - config.momentum) * deviation
-    bonus = (raw - mean) / (jnp.sqrt(variance) + 1e-5)
+    moved = moments.advance(state.moments, raw, config.momentum)
+    bonus = moments.standardised(raw, moved)
 
     steps = Records(
         batch.extras["trajectory"],
@@ -251,8 +255,8 @@ def step(config: Config, model: Model, key: jax.Array, state: State, batch: Roll
     )
     records = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
     params, opt, found = train(config, model, state._replace(queue=queue), key, records)
-    metrics = {"bonus": raw.mean(), "deviation": jnp.sqrt(variance), "added": added / raw.size, **found}
-    return State(params, opt, queue, mean, variance), bonus, metrics
+    metrics = {"bonus": raw.mean(), "deviation": jnp.sqrt(moved.variance), "added": added / raw.size, **found}
+    return State(params, opt, queue, moved), bonus, metrics
 
 
 def additions(config: Config, queue: Queue, bonus: jax.Array, batch: Rollout) -> tuple[PyTree, jax.Array]:
