@@ -37,12 +37,16 @@ def chosen(names: tuple[str, ...], **more: Any) -> dict[str, dict[str, Any]]:
     return {name: {**AGENTS[name], **more} for name in names}
 
 
+def newer(*names: str) -> dict[str, dict[str, Any]]:
+    """PPO with other bonuses."""
+    return {name: {"agent": "ppo", "options": {"bonus": name}, **FRUGAL} for name in names}
+
+
 def frames() -> dict[str, dict[str, Any]]:
     """Agents and bonuses whose first frames are compared, and two of them on the PPO of DEIR's authors."""
-    bonuses = ("deir", "e3b", "ngu", "ride", "icm")
     return {
         **chosen(tuple(AGENTS), **FRUGAL),
-        **{name: {"agent": "ppo", "options": {"bonus": name}, **FRUGAL} for name in bonuses},
+        **newer("deir", "e3b", "ngu", "ride", "icm"),
         "deir-ppo": {"agent": "ppo", "preset": "deir"},
         "noveld-ppo": {"agent": "ppo", "preset": "noveld"},
     }
@@ -103,6 +107,13 @@ def small() -> Plan:
                 )
                 for key in ROOMS
                 for name, label in (("BeBold", "bebold"), ("AGAC", "agac"))
+            ),
+        ),
+        "corridor": Table(
+            "KeyCorridorS3R3, BeBold beside newer bonuses at equal frames",
+            on(CORRIDOR, 1_000_000, {"bebold": bebold, **newer("deir", "e3b", "ngu")}),
+            tuple(
+                Claim(f"BeBold succeeds more often than {name}", "bebold", (name,)) for name in ("deir", "e3b", "ngu")
             ),
         ),
         "ablations": Table(
@@ -168,6 +179,7 @@ def full() -> Plan:
         "rnd": {"agent": "bebold", "preset": "paper", "options": PAPER_RND},
         "none": {"agent": "bebold", "preset": "paper", "options": {"bonus": ""}},
         "bebold-fast": BEBOLD,
+        "bebold-frugal": {**BEBOLD, **FRUGAL},
     }
     tables = {
         name: Table(
@@ -176,7 +188,10 @@ def full() -> Plan:
             (
                 Claim(f"BeBold solves {name}", "bebold", least=0.8),
                 Claim(f"BeBold succeeds more often than RND and than no bonus in {name}", "bebold", ("rnd", "none")),
-                Claim(f"BeBold with PPO and a small network solves {name}", "bebold-fast", least=0.8),
+                *(
+                    Claim(f"BeBold with PPO and a small network, preset {preset}, solves {name}", label, least=0.8)
+                    for preset, label in (("fast", "bebold-fast"), ("frugal", "bebold-frugal"))
+                ),
             ),
         )
         for name, steps in FULL.items()
