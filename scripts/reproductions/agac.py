@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scripts.reproductions.bebold import AGENTS, CORRIDOR, FREE, FRUGAL, ROOMS, chosen, task_id
+from scripts.reproductions.bebold import AGENTS, CORRIDOR, FREE, FRUGAL, LONGER, ROOMS, chosen, task_id
 from scripts.reproductions.plan import Claim, Plan, Table, on
 
 AGAC: dict[str, Any] = AGENTS["agac"]
@@ -33,8 +33,8 @@ def small() -> Plan:
             (Claim("AGAC succeeds more often than RND, counts and no bonus", "agac", BASELINES),),
         ),
         "ablations": Table(
-            "KeyCorridorS3R3, AGAC without one of its parts",
-            on(CORRIDOR, 1_000_000, ablated),
+            "KeyCorridorS4R3, AGAC without one of its parts",
+            on(LONGER, 2_000_000, ablated),
             (
                 Claim("AGAC needs its adversary", "agac", ("no-adversary",)),
                 Claim("AGAC needs its count", "agac", ("no-count",)),
