@@ -39,7 +39,9 @@ def find(door: str, names: str, spec: EnvSpec, options: dict[str, Any]) -> tuple
         own = {key.removeprefix(prefix): options.pop(key) for key in list(options) if key.startswith(prefix)}
         module = registry.load(door, name)
         config = build(module.Config, own)
-        made = module.make(spec, **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
+        resolved = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        # Buffers store whatever they are given, and are told of no environment.
+        made = module.make(**resolved) if door == "replay" else module.make(spec, **resolved)
         found.append(Part(name, config, made._replace(door=door) if isinstance(made, Auxiliary) else made))
     return tuple(found)
 
