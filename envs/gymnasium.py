@@ -19,11 +19,7 @@ SUITE = "gymnasium"
 EXTRA = ""
 
 TABLE = {
-    "CartPole-v1": "A cart balances a pole; a reward of 1 per step, up to 500.",
-    "Acrobot-v1": "Two links swing their tip above a line.",
     "MountainCar-v0": "A weak car gathers momentum to leave a valley; reward only for being fast.",
-    "MountainCarContinuous-v0": "The same valley with a continuous push.",
-    "Pendulum-v1": "A torque swings a pendulum up and holds it; continuous, dense cost.",
     "Blackjack-v1": "A hand of blackjack; the observation is a tuple.",
     "FrozenLake-v1": "A 4 x 4 grid of slippery ice with holes; a reward at the goal.",
     "FrozenLake8x8-v1": "An 8 x 8 grid of slippery ice with holes; a reward at the goal.",

@@ -15,14 +15,27 @@ Conventions, the same in every file:
 """
 
 from losses.agac import agac_advantage, agac_value_target
+from losses.categorical import (
+    categorical_cross_entropy,
+    categorical_mean,
+    categorical_project,
+    categorical_q_target,
+    categorical_target,
+)
 from losses.curiosity import icm_bonus, icm_loss, ngu_bonus, ngu_modulation, ride_bonus
 from losses.deir import deir_bonus, deir_loss
+from losses.deterministic import dpg_loss
 from losses.elliptical import elliptical_bonus, elliptical_update
 from losses.entropy import categorical_entropy, categorical_kl, entropy_loss
 from losses.gae import gae
+from losses.lagrange import multiplier_update, overshoot, penalised_return, penalised_reward
 from losses.policy import clipped_surrogate, policy_gradient
+from losses.quantile import quantile_huber, quantile_q_target
 from losses.returns import discounted_returns, lambda_returns, n_step_returns
 from losses.rnd import bebold_bonus, rnd_loss, rnd_novelty
+from losses.sac import sac_policy_loss, sac_target, sac_temperature_loss
+from losses.td import double_q_target, huber_td, q_learning_target, td_error, td_target
+from losses.td3 import td3_smoothed_action, td3_target
 from losses.value import clipped_value, huber_value, squared_value
 from losses.vtrace import VTrace, vtrace
 
@@ -31,28 +44,50 @@ __all__ = [
     "agac_advantage",
     "agac_value_target",
     "bebold_bonus",
+    "categorical_cross_entropy",
     "categorical_entropy",
     "categorical_kl",
+    "categorical_mean",
+    "categorical_project",
+    "categorical_q_target",
+    "categorical_target",
     "clipped_surrogate",
     "clipped_value",
     "deir_bonus",
     "deir_loss",
     "discounted_returns",
+    "double_q_target",
+    "dpg_loss",
     "elliptical_bonus",
     "elliptical_update",
     "entropy_loss",
     "gae",
+    "huber_td",
     "huber_value",
     "icm_bonus",
     "icm_loss",
     "lambda_returns",
+    "multiplier_update",
     "n_step_returns",
     "ngu_bonus",
     "ngu_modulation",
+    "overshoot",
+    "penalised_return",
+    "penalised_reward",
     "policy_gradient",
+    "q_learning_target",
+    "quantile_huber",
+    "quantile_q_target",
     "ride_bonus",
     "rnd_loss",
     "rnd_novelty",
+    "sac_policy_loss",
+    "sac_target",
+    "sac_temperature_loss",
     "squared_value",
+    "td3_smoothed_action",
+    "td3_target",
+    "td_error",
+    "td_target",
     "vtrace",
 ]

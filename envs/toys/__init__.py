@@ -19,7 +19,6 @@ DOCS = {
     "Chain-v0": "a corridor with the only reward at its far end",
     "Counting-device-v0": "counts its steps and ends exactly when told, to test what a loop makes of ends",
     "Memory-v0": "a cue shown once must be recalled at the end of a corridor: needs a recurrent policy",
-    "PointMass-v0": "push a point to a goal in the plane; continuous actions, dense reward",
 }
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from envs.contract import Array, Box, Discrete, Env, EnvSpec, PyTree, TimeStep
+from envs.contract import Array, Discrete, Env, EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
 
 VERSION = "toys 1"
@@ -138,51 +138,6 @@ def counting(terminate: int = 3, limit: int = 5) -> Env:
     return Env(spec, reset, step)
 
 
-class Point(NamedTuple):
-    """Position, velocity and goal, float32 `[2]` each, and the steps of this episode, int32 `[]`."""
-
-    position: jax.Array
-    velocity: jax.Array
-    goal: jax.Array
-    time: jax.Array
-
-
-def point_mass(max_steps: int = 50) -> Env:
-    """A point in the square `[-1, 1]²` that is pushed to a goal: `v' = v/2 + a/10`, `x' = x + v'`.
-
-    The reward is `-|x' - goal|`. The point starts at rest in the centre; actions are clipped to the box. The
-    observation is position, velocity and the way to the goal, float32 `[6]`; a task is the goal `[2]`, without one it
-    is drawn uniformly. Never terminates, is truncated after `max_steps`; `success` where the point is within 0.1 of
-    the goal.
-    """
-    _at_least("PointMass-v0: max_steps", max_steps, 1)
-    goals = Array((2,), "float32", -1.0, 1.0)
-    action = Box((-1.0, -1.0), (1.0, 1.0))
-    spec = EnvSpec("PointMass-v0", VERSION, Array((6,), "float32"), action, SUCCESS, max_steps, tasks=goals)
-
-    def see(state: Point) -> jax.Array:
-        return jnp.concatenate([state.position, state.velocity, state.goal - state.position])
-
-    def distance(state: Point) -> jax.Array:
-        return jnp.sqrt(jnp.sum((state.goal - state.position) ** 2))
-
-    def tell(state: Point) -> dict:
-        return {"success": distance(state) < 0.1}
-
-    def reset(key: jax.Array, task: PyTree) -> tuple[Point, TimeStep]:
-        goal = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0) if isinstance(task, tuple) else task
-        state = Point(jnp.zeros(2), jnp.zeros(2), goal, jnp.int32(0))
-        return state, _begin(see(state), tell(state))
-
-    def step(key: jax.Array, state: Point, action: jax.Array) -> tuple[Point, TimeStep]:
-        velocity = 0.5 * state.velocity + 0.1 * jnp.clip(action, -1.0, 1.0)
-        position = jnp.clip(state.position + velocity, -1.0, 1.0)
-        state = Point(position, velocity, state.goal, state.time + 1)
-        return state, _advance(see(state), -distance(state), jnp.bool_(False), state.time >= max_steps, tell(state))
-
-    return Env(spec, reset, step)
-
-
 class Recall(NamedTuple):
     """The cue, 0 or 1, and the steps of this episode, int32 `[]` each."""
 
@@ -223,5 +178,4 @@ GAMES: dict[str, Callable[..., Env]] = {
     "Chain-v0": chain,
     "Counting-device-v0": counting,
     "Memory-v0": memory,
-    "PointMass-v0": point_mass,
 }

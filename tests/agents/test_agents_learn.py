@@ -96,8 +96,8 @@ def test_continuous_actions_reach_the_goal():
     agent = make("ppo", env, **options)
     rows = drive(host_loop(agent, env), 40)
     first = next(row[0]["episode_return"] for row in rows if row[0]["episodes"] > 0)
-    assert first < -30
-    assert rows[-1][0]["episode_return"] > -12
+    assert first < 20
+    assert rows[-1][0]["episode_return"] > 36
 
 
 BONUSES = {
@@ -135,7 +135,7 @@ def test_ppo_balances_the_pole_of_a_gymnasium_environment():
 
 def test_averages_are_unknown_before_an_episode_has_ended():
     ring = np.zeros(learner.WINDOW, np.float32)
-    none = learner.Episodes(np.zeros(4), np.zeros(4, np.int32), ring, ring, ring, np.int32(0))
+    none = learner.Episodes(np.zeros(4), np.zeros(4), np.zeros(4, np.int32), ring, ring, ring, ring, np.int32(0))
     spec = envs.make("Chain-v0").spec
     report = jax.jit(lambda episodes: learner.report(episodes, spec))
     assert all(np.isnan(value) for name, value in report(none).items() if name != "episodes")

@@ -146,7 +146,7 @@ def test_actions_of_spaces():
         ("no_such_package:Thing-v0", {}, "Gymnasium cannot make no_such_package:Thing-v0"),
         ("CartPole-v1", {"max_steps": -1}, "max_steps must be"),
         ("CartPole-v1", {"repeat": 0}, "repeat must be"),
-        ("CartPole-v1", {"backend": "device"}, "choose from host"),
+        ("Blackjack-v1", {"backend": "device"}, "choose from host"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(id, options, sentence):

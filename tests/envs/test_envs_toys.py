@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from envs.batch import batch
-from envs.contract import Box, Discrete
+from envs.contract import Discrete
 from envs.errors import UsageError
 from envs.toys import DOCS, ids, make
 
@@ -49,8 +49,6 @@ def test_what_comes_out_is_what_the_spec_says(id):
     assert spec.id == id
 
     def sample(key, obs):
-        if isinstance(spec.action, Box):
-            return jax.random.uniform(key, (4, len(spec.action.low)), minval=-2.0, maxval=2.0)
         assert isinstance(spec.action, Discrete)
         return jax.random.randint(key, (4,), 0, spec.action.n)
 
@@ -72,7 +70,7 @@ def test_what_comes_out_is_what_the_spec_says(id):
 
 
 def test_listing_needs_no_jax():
-    code = "import sys, envs.toys as t; assert len(t.ids()) == 5; assert 'jax' not in sys.modules"
+    code = "import sys, envs.toys as t; assert len(t.ids()) == 4; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -131,24 +129,6 @@ def test_chain_keys_name_places():
     assert (t.extras["next_grid_key"][t.last] != t.extras["grid_key"][t.last]).any()
 
 
-def test_point_mass_is_solved_by_pushing_along_the_way_to_the_goal():
-    def push(key, obs):
-        return 5.0 * obs[:, 4:] - 2.0 * obs[:, 2:4]
-
-    _, t = play(make("PointMass-v0", max_steps=40), push, jax.random.key(0), n=16, steps=40)
-    assert (t.extras["success"][-1] == 1).all()
-    assert t.last[-1].all()
-    assert not t.last[:-1].any()
-    assert (t.discount == 1).all()
-    np.testing.assert_allclose(t.reward, -np.linalg.norm(t.next_obs[..., 4:], axis=-1), atol=1e-6)
-
-
-def test_point_mass_takes_its_goal_as_a_task_and_clips_actions():
-    t = walk(make("PointMass-v0"), [[100.0, 100.0]] * 2, task=jnp.array([0.5, -0.5]))
-    np.testing.assert_allclose(t.obs[0], [0.1, 0.1, 0.1, 0.1, 0.4, -0.6], atol=1e-6)
-    np.testing.assert_allclose(t.obs[1], [0.25, 0.25, 0.15, 0.15, 0.25, -0.75], atol=1e-6)
-
-
 @pytest.mark.parametrize("length", [2, 5])
 def test_memory_pays_for_the_cue_and_shows_it_once(length):
     env = make("Memory-v0", length=length)
@@ -179,7 +159,6 @@ def test_memory_pays_for_the_cue_and_shows_it_once(length):
         ("Bandit-v0", {"arms": 1}, "at least 2"),
         ("Counting-device-v0", {"limit": -1}, "at least 0"),
         ("Memory-v0", {"length": 1}, "at least 2"),
-        ("PointMass-v0", {"max_steps": 0}, "at least 1"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(id, options, sentence):

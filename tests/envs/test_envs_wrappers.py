@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from envs.batch import batch, select
 from envs.contract import Array, Box, Discrete, Env, EnvSpec, MultiDiscrete, TimeStep
 from envs.errors import UsageError
-from envs.toys import make
+from envs.registry import make
 from envs.wrappers import (
     WRAPPERS,
     Wrapper,

@@ -20,41 +20,80 @@ def vectors():
     return jnp.asarray(RNG.normal(size=(T, A)), jnp.float32)
 
 
+def tables():
+    return jnp.asarray(RNG.normal(size=(T, A, A)), jnp.float32)
+
+
+def actions():
+    return jnp.arange(T) % A
+
+
 def matrices():
     return jnp.broadcast_to(jnp.eye(A), (T, A, A))
 
+
+ATOMS = jnp.linspace(-1.0, 1.0, A)
 
 TRAINED = {  # name: (arguments, positions of those that the gradient flows into)
     "agac_advantage": ((sequence(), sequence(), sequence(), 0.5), ()),
     "agac_value_target": ((sequence(), sequence(), 0.5), ()),
     "bebold_bonus": ((sequence(), sequence(), jnp.ones(T, bool)), ()),
+    "categorical_cross_entropy": ((vectors(), jax.nn.softmax(vectors())), (0,)),
     "categorical_entropy": ((vectors(),), (0,)),
     "categorical_kl": ((vectors(), vectors()), (0, 1)),
+    "categorical_mean": ((vectors(), ATOMS), (0,)),
+    "categorical_project": ((vectors(), jax.nn.softmax(vectors()), ATOMS), (0, 1)),
+    "categorical_q_target": ((tables(), tables(), sequence(), sequence(), ATOMS), ()),
+    "categorical_target": ((vectors(), sequence(), sequence(), ATOMS), ()),
     "clipped_surrogate": ((sequence(), sequence(), 0.2), (0,)),
     "clipped_value": ((sequence(), sequence(), sequence(), 0.2), (0,)),
     "deir_bonus": ((jnp.square(vectors()), jnp.square(vectors()), jnp.ones((T, A), bool)), ()),
     "deir_loss": ((sequence(), sequence(), jnp.ones(T, bool), jnp.ones(T, bool)), (0, 1)),
     "discounted_returns": ((sequence(), sequence(), 0.5), ()),
+    "double_q_target": ((vectors(), vectors(), sequence(), sequence()), ()),
+    "dpg_loss": ((vectors(), vectors(), 0.5), (0,)),
     "elliptical_bonus": ((vectors(), matrices()), ()),
     "elliptical_update": ((vectors(), matrices()), ()),
     "entropy_loss": ((sequence(),), (0,)),
     "gae": ((sequence(), sequence(), sequence(), sequence(), sequence()), ()),
+    "huber_td": ((vectors(), actions(), sequence()), (0,)),
     "huber_value": ((sequence(), sequence(), 0.2), (0,)),
     "icm_bonus": ((vectors(), vectors()), ()),
     "icm_loss": ((vectors(), vectors()), (0, 1)),
     "lambda_returns": ((sequence(), sequence(), sequence(), sequence()), ()),
+    "multiplier_update": ((sequence(), 1 + sequence(), sequence(), sequence()), (0, 1, 2, 3)),
     "n_step_returns": ((sequence(), sequence(), sequence(), sequence(), 2), ()),
     "ngu_bonus": ((jnp.square(vectors()), 0.5), ()),
     "ngu_modulation": ((sequence(), 0.5, 0.2), ()),
+    "overshoot": ((sequence(), 0.2), ()),
+    "penalised_return": ((sequence(), sequence(), 0.2), ()),
+    "penalised_reward": ((sequence(), sequence(), 0.2), (0, 1)),
     "policy_gradient": ((sequence(), sequence()), (0,)),
+    "q_learning_target": ((vectors(), sequence(), sequence()), ()),
+    "quantile_huber": ((vectors(), sequence()[:A], tables()[:, 0]), (0,)),
+    "quantile_q_target": ((tables(), tables(), sequence(), sequence()), ()),
     "ride_bonus": ((vectors(), vectors(), 1 + sequence()), ()),
     "rnd_loss": ((vectors(), vectors()), (0,)),
     "rnd_novelty": ((vectors(), vectors()), ()),
+    "sac_policy_loss": ((vectors(), sequence(), 0.2), (0, 1)),
+    "sac_target": ((vectors(), sequence(), sequence(), sequence(), 0.2), ()),
+    "sac_temperature_loss": ((-0.5, sequence(), -1.0), ()),
     "squared_value": ((sequence(), sequence()), (0,)),
+    "td3_smoothed_action": ((vectors(), vectors(), 0.5, -1.0, 1.0), ()),
+    "td3_target": ((vectors(), sequence(), sequence()), ()),
+    "td_error": ((vectors(), actions(), sequence()), (0,)),
+    "td_target": ((sequence(), sequence(), sequence()), ()),
     "vtrace": ((sequence(), sequence(), sequence(), sequence(), sequence(), sequence()), ()),
 }
 
-RESULT = {"elliptical_update": (T, A, A)}  # shapes of what is no number per step
+RESULT = {  # shapes of what is no number per step
+    "categorical_project": (T, A),
+    "categorical_q_target": (T, A),
+    "categorical_target": (T, A),
+    "elliptical_update": (T, A, A),
+    "quantile_q_target": (T, A),
+    "td3_smoothed_action": (T, A),
+}
 
 every_loss = pytest.mark.parametrize("name", TRAINED)
 
@@ -69,7 +108,9 @@ def replaced(args, position, value):
 
 
 def total(name, args):
-    return sum(leaf.sum() for leaf in jax.tree.leaves(getattr(losses, name)(*args)))
+    leaves = jax.tree.leaves(getattr(losses, name)(*args))
+    # Weights, as what sums to 1 has no slope in its sum.
+    return sum(jnp.vdot(leaf, jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)) for leaf in leaves)
 
 
 def test_every_public_function_has_its_row():
@@ -108,7 +149,7 @@ def test_wrong_ranks_shapes_and_dtypes_are_refused(name):
     for position in floats(args):
         good = args[position]
         wrong = [good.astype(jnp.int32), good[..., None, None]]
-        if len(floats(args)) > 1:
+        if len(floats(args)) > 1 and name != "categorical_mean":  # whose atoms have no time axis to differ from
             wrong += [good[:1], good[1:]]
         for bad in wrong:
             with pytest.raises(AssertionError):
