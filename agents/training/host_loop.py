@@ -34,13 +34,17 @@ class HostLoop(Loop):
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
         init_key, self._act_key, self._learn_key = jax.random.split(jax.random.key(seed), 3)
         self._init_key = init_key
+        # With nothing to change what the environments say, it stays on the host; the device gets what acting reads.
+        self._unwrapped = not wrapper.name
 
         def first(key, raw):
             _, timestep = wrapper.timestep(wrapper.init(maker.spec, n), raw, False)
             return learner.init(agent, key, self.spec, timestep, n)
 
         def decide(key, step, state, carry, wrapped, raw):
-            return actor.decide(agent, wrapper, False, jax.random.fold_in(key, step), state, carry, wrapped, raw)
+            acting = actor.decide(agent, wrapper, False, jax.random.fold_in(key, step), state, carry, wrapped, raw)
+            shown: Any = None if self._unwrapped else acting.timestep
+            return acting._replace(timestep=shown)
 
         def learn(key, update, moved, rollout, progress):
             return learner.learn(agent, self.spec, jax.random.fold_in(key, update), moved, rollout, progress)
@@ -142,7 +146,8 @@ class HostLoop(Loop):
             actions.append(now.action)
             extras.append(now.extras)
             raw = self._env.step(np.asarray(now.sent))
-            self._acting = self._decide(self._act_key, np.uint32(offset + step), state, now.carry, now.wrapper, raw)
+            decided = self._decide(self._act_key, np.uint32(offset + step), state, now.carry, now.wrapper, raw)
+            self._acting = decided._replace(timestep=raw) if self._unwrapped else decided
             timesteps.append(self._acting.timestep)
         return actor.unroll(begun, actions, extras, timesteps, np.stack)
 

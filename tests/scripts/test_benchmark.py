@@ -148,6 +148,40 @@ def test_minigrid_host_counts_steps_and_waiting(module, tiny):
     assert all(0 <= share <= 1 for share in shares)
 
 
+@pytest.fixture
+def paused(module, tiny, monkeypatch):
+    """The benchmark `nethack` on a task that steps and compiles within seconds."""
+    pytest.importorskip("envpool")
+    nethack = module("benchmarks.nethack")
+    monkeypatch.setattr(nethack, "TASK", "MiniGrid-Empty-5x5-v0")
+    monkeypatch.setattr(nethack, "options", lambda: dict(TINY))
+    monkeypatch.setattr("agents.training.setup.prepare", lambda config: None)
+    return nethack
+
+
+def test_nethack_compares_its_parts_and_says_who_waited(paused):
+    value, config, others = paused.measure(1)
+    assert list(others) == [paused.RANDOM, paused.INSTANT, paused.WHOLE]
+    assert config[f"{paused.ASLEEP} / {paused.RANDOM}"] == value / others[paused.RANDOM]
+    assert 0 < value <= config["steps of an update"] / config["an update alone (s)"]  # it slept
+    shares = [share for name, share in config.items() if "waited" in name]
+    assert len(shares) == 4
+    assert all(0 <= share <= 1 for share in shares)
+
+
+def test_a_paused_learner_learns_nothing_and_one_at_work_does(paused):
+    loop = paused.paused_loop()
+    try:
+        loop.start()
+        learned = []
+        for pause in (0.0, None):
+            loop.advance_paused(pause)
+            learned.append(int(loop.learner.state.updates))
+    finally:
+        loop.close()
+    assert learned == [0, 1]
+
+
 @pytest.mark.slow
 def test_train_device_measures_every_part(module, tiny):
     _, config, _ = module("benchmarks.train_device").measure(1)
