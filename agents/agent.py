@@ -88,7 +88,7 @@ class Replay(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Records out of a buffer: a `Rollout` of single steps `[n, ...]`, where they lay, and their weights `[n]`."""
+    """Records out of a buffer: a `stored` `Rollout` of single steps `[n, ...]`, where they lay, their weights `[n]`."""
 
     steps: Rollout
     places: jax.Array
@@ -102,8 +102,14 @@ class Whole(NamedTuple):
     length: int
 
 
+def stored(steps: Rollout) -> Rollout:
+    """Single steps without what is there twice: `start.obs` is kept of the step before, and all but `timestep.obs`."""
+    before = TimeStep(obs=steps.start.obs, reward=(), discount=(), last=(), next_obs=(), extras={})
+    return steps._replace(start=before, timestep=steps.timestep._replace(obs=()))
+
+
 def single_steps(rollout: Rollout) -> Rollout:
-    """Every step as a record of its own, `[T * B, ...]`: what replay buffers hold. The agent's memory is left out."""
+    """Every step as a record of its own, `[T * B, ...]`, without the agent's memory."""
     merge = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
     before = jax.tree.map(
         lambda first, later: jax.numpy.concatenate([first[None], later[:-1]]), rollout.start, rollout.timestep

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.agent import Host, Rollout, State
+from agents.agent import Host, Rollout, Sample, State
 from agents.auxiliary.auxiliary import Auxiliary
 from envs.batch import select
 from envs.contract import EnvSpec, PyTree, TimeStep
@@ -100,7 +100,7 @@ def reparam(pipeline: Pipeline, states: dict[str, PyTree], params: PyTree) -> Py
 
 
 def step(
-    pipeline: Pipeline, key: jax.Array, states: dict[str, PyTree], batch: Rollout, host: Host
+    pipeline: Pipeline, key: jax.Array, states: dict[str, PyTree], batch: Rollout | Sample, host: Host
 ) -> tuple[dict[str, PyTree], Output, dict[str, jax.Array]]:
     """Runs the `step` hooks once. A member at the `replay` door replaces the batch that later members see."""
     states, metrics, others = dict(states), {}, {}

@@ -19,7 +19,8 @@ from envs.wrappers import Chain, WrapperState
 class Scores(NamedTuple):
     """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none.
 
-    `scores` are those that the spec names, as they were at the end of each episode.
+    `scores` are those that the spec names, as they were at the end of each episode, and where steps have a `cost` its
+    mean over each episode.
     """
 
     returns: np.ndarray
@@ -87,9 +88,10 @@ class Evaluator:
         wrapped = self._wrapper.init(self._maker.spec, n)._replace(shared=trained.shared)
         carry = self._agent.begin(state, n)
         raw = env.reset()
-        current, steps = np.zeros(n), np.zeros(n, int)
+        current, cost, steps = np.zeros(n), np.zeros(n), np.zeros(n, int)
         found: list[list[tuple[Any, ...]]] = [[] for _ in range(n)]
-        reports_success, names = "success" in self._maker.spec.extras, self._maker.spec.scores
+        spec = self._maker.spec
+        reports_success, costs = "success" in spec.extras, "cost" in spec.extras
         step = 0
         while any(len(episodes) < rounds for episodes in found):
             if watch:
@@ -97,17 +99,19 @@ class Evaluator:
             sent, carry, wrapped = self._decide(key, np.uint32(step), state, carry, wrapped, raw)
             raw = env.step(np.asarray(sent))
             current += raw.reward
+            cost += raw.extras["cost"] if costs else 0.0
             steps += 1
             for index in np.flatnonzero(raw.last):
                 success = bool(raw.extras["success"][index]) if reports_success else False
-                scores = [float(raw.extras[name][index]) for name in names]
+                scores = [float(raw.extras[name][index]) for name in spec.scores]
+                scores += [float(cost[index] / steps[index])] if costs else []
                 found[index].append((float(current[index]), int(steps[index]), success, *scores))
-                current[index], steps[index] = 0.0, 0
+                current[index], cost[index], steps[index] = 0.0, 0.0, 0
             step += 1
         # Round by round, so that the first `episodes` are spread over all places.
         flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]
         returns, lengths, successes, *scored = (np.asarray(column) for column in zip(*flat, strict=True))
-        by_name = dict(zip(names, scored, strict=True))
+        by_name = dict(zip((*spec.scores, *["cost"] * costs), scored, strict=True))
         return Scores(returns, lengths, successes if reports_success else None, by_name)
 
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, single_steps
+from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, single_steps, stored
 from agents.training.gradient import over_steps
 from envs.contract import EnvSpec, PyTree, TimeStep
+from envs.errors import UsageError
 
 WINDOW = 128  # the episodes that running averages look back on
 
@@ -15,15 +16,18 @@ WINDOW = 128  # the episodes that running averages look back on
 class Episodes(NamedTuple):
     """Running episodes of `B` environments and a ring of the latest that ended.
 
-    `current` and `steps` are `[B]`; `returns`, `lengths`, `successes` are rings of `max(WINDOW, B)`, and so is each of
-    the spec's `scores`; `ended` counts all episodes so far.
+    `current`, `cost` and `steps` are `[B]`; `returns`, `lengths`, `successes`, `costs` are rings of `max(WINDOW, B)`,
+    and so is each of the spec's `scores`; `ended` counts all episodes so far. An episode's cost is the mean of its
+    steps' extra `cost`, where there is one.
     """
 
     current: jax.Array
+    cost: jax.Array
     steps: jax.Array
     returns: jax.Array
     lengths: jax.Array
     successes: jax.Array
+    costs: jax.Array
     ended: jax.Array
     scores: dict[str, jax.Array] = {}  # noqa: RUF012
 
@@ -42,19 +46,28 @@ class Learner(NamedTuple):
 
 
 def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -> Learner:
-    """A fresh learner; `first` is the TimeStep that `reset` gave, which opens every episode for the auxiliaries."""
+    """A fresh learner; `first` is the TimeStep that `reset` gave, which opens every episode for the auxiliaries.
+
+    Raises:
+      UsageError: where a buffer was made for another number of environments.
+    """
+    if not isinstance(agent.feed, Unroll) and agent.config.get("envs", n) != n:
+        raise UsageError(f"{agent.name} keeps the steps of {agent.config['envs']} environments: make it with envs={n}.")
     state = with_progress(agent.init(key, spec), jnp.zeros(()))
     memory, seen = agent.observe(state, agent.remember(n), first)
     ring = max(WINDOW, n)
     episodes = Episodes(
         current=jnp.zeros(n),
+        cost=jnp.zeros(n),
         steps=jnp.zeros(n, jnp.int32),
         returns=jnp.zeros(ring),
         lengths=jnp.zeros(ring),
         successes=jnp.zeros(ring),
+        costs=jnp.zeros(ring),
         ended=jnp.zeros((), jnp.int32),
         scores={name: jnp.zeros(ring) for name in spec.scores},
     )
+    state = with_episodes(state, episodes, spec)
     buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
     return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
 
@@ -64,13 +77,20 @@ def with_progress(state: State, progress: jax.Array) -> State:
     return state._replace(knobs={**state.knobs, "progress": progress})
 
 
+def with_episodes(state: State, episodes: Episodes, spec: EnvSpec) -> State:
+    """Where steps have costs, the number of episodes that have ended as a knob, and the latest one's cost."""
+    if "cost" not in spec.extras:
+        return state
+    latest = episodes.costs[(episodes.ended - 1) % len(episodes.costs)]
+    return state._replace(knobs={**state.knobs, "episodes": episodes.ended.astype(jnp.float32), "episode_cost": latest})
+
+
 def _record(agent: Agent, state: State, first: TimeStep, seen: PyTree) -> Rollout:
     """One step as a buffer holds it, made of zeros."""
     n = first.last.shape[0]
     action, _, extras = jax.eval_shape(lambda: agent.act(jax.random.key(0), state, agent.begin(state, n), first, False))
-    return jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), Rollout((), first, action, {**extras, **seen}, first)
-    )
+    step = stored(Rollout((), first, action, {**extras, **seen}, first))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), step)
 
 
 def given(learner: Learner, params: PyTree | None) -> Learner:
@@ -87,16 +107,19 @@ def count(episodes: Episodes, timestep: TimeStep) -> Episodes:
     # Episodes that end together take consecutive places; the others are sent outside the ring and dropped.
     place = jnp.where(last, (episodes.ended + jnp.cumsum(last) - 1) % ring, ring)
     success = timestep.extras.get("success", jnp.zeros_like(last))
+    cost = episodes.cost + timestep.extras.get("cost", jnp.zeros_like(reward))
 
     def kept(values: jax.Array, new: jax.Array) -> jax.Array:
         return values.at[place].set(jnp.asarray(new, jnp.float32), mode="drop")
 
     return Episodes(
         current=jnp.where(last, 0.0, current),
+        cost=jnp.where(last, 0.0, cost),
         steps=jnp.where(last, 0, steps),
         returns=kept(episodes.returns, current),
         lengths=kept(episodes.lengths, steps),
         successes=kept(episodes.successes, success),
+        costs=kept(episodes.costs, cost / steps),
         ended=episodes.ended + last.sum(dtype=jnp.int32),
         scores={name: kept(values, timestep.extras[name]) for name, values in episodes.scores.items()},
     )
@@ -115,6 +138,8 @@ def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
     }
     if "success" in spec.extras:
         found["success"] = mean(episodes.successes)
+    if "cost" in spec.extras:
+        found["cost"] = mean(episodes.costs)
     return found | {name: mean(values) for name, values in episodes.scores.items()}
 
 
@@ -125,14 +150,15 @@ def learn(
 
     `progress` in `[0, 1]` is the share of the run that is done, for schedules.
     """
-    state = with_progress(learner.state, progress)
 
     def watch(carry, timestep):
         memory, episodes = carry
         memory, extras = agent.observe(state, memory, timestep)
         return (memory, count(episodes, timestep)), extras
 
+    state = with_progress(learner.state, progress)
     (memory, episodes), extras = jax.lax.scan(watch, (learner.memory, learner.episodes), rollout.timestep)
+    state = with_episodes(state, episodes, spec)
     rollout = rollout._replace(extras={**rollout.extras, **extras})
     steps = learner.steps + rollout.timestep.last.size
     state, buffer, metrics = _update(agent, key, state, learner.buffer, rollout, steps)
@@ -145,7 +171,7 @@ def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout:
     if isinstance(feed, Unroll):
         state, metrics = agent.update(key, state, rollout)
         return state, buffer, metrics
-    buffer = feed.buffer.add(buffer, single_steps(rollout))
+    buffer = feed.buffer.add(buffer, stored(single_steps(rollout)))
     if not isinstance(feed, Replay):
         state, metrics = agent.update(key, state, buffer)
         return state, buffer, metrics

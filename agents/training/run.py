@@ -72,7 +72,10 @@ def train_command(
     """`auxin train`: builds agent and environment by name, trains, and returns the result as plain JSON."""
     prepare(train)
     env = envs.make(train.env, backend=train.backend or None, **_resumed(agent, train, env_options))
-    made = agents.make(agent, wrappers.parse(train.wrap, **wrap_options).spec(env.spec), **options)
+    spec = wrappers.parse(train.wrap, **wrap_options).spec(env.spec)
+    made = agents.make(agent, spec, **options)
+    if train.envs and made.config.get("envs", train.envs) != train.envs:  # its buffer must know how many there are
+        made = agents.make(agent, spec, **{**options, "envs": train.envs})
     run = start(made, env, wrap_options, train)
     return run.results[0] if len(run.results) == 1 else {"runs": list(run.results), "out": str(run.folder)}
 
