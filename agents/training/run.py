@@ -24,6 +24,7 @@ from agents.training.device_loop import DeviceLoop
 from agents.training.driver import Driver, Interrupt
 from agents.training.evaluation import Evaluator
 from agents.training.host_loop import HostLoop
+from agents.training.lock import alone
 from agents.training.provenance import write_json
 from agents.training.setup import prepare
 from envs import wrappers
@@ -110,7 +111,7 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
     results: list[dict[str, Any]] = []
     interrupt = Interrupt()
-    with interrupt:
+    with interrupt, alone(folders):
         for group, places in groups:
             if isinstance(env, Env):
                 loop: Any = DeviceLoop(agent, env, wrapper, n=n, seeds=group, mesh=mesh)
