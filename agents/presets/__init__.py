@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from agents import parts, registry
+from agents import registry
 from agents.config import fields
 from agents.presets import control, minigrid, nethack
 from envs.errors import UsageError, nearest
@@ -90,6 +90,8 @@ def resolve(agent: str, preset: str, env_id: str, options: dict[str, Any]) -> di
     Raises:
       UsageError: where the agent, a part that it names, or the preset is not there.
     """
+    from agents import parts  # JAX comes with it, and help must not wait for that
+
     config = registry.load("agent", agent).Config
     below = find(agent, preset, env_id) if preset else {}
     defaults = {field.name: field.default for field in fields(config)}

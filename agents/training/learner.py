@@ -53,7 +53,7 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
     """
     if not isinstance(agent.feed, Unroll) and agent.config.get("envs", n) != n:
         raise UsageError(f"{agent.name} keeps the steps of {agent.config['envs']} environments: make it with envs={n}.")
-    state = with_progress(agent.init(key, spec), jnp.zeros(()))
+    state = begin(agent, key, spec)
     memory, seen = agent.observe(state, agent.remember(n), first)
     ring = max(WINDOW, n)
     episodes = Episodes(
@@ -67,9 +67,14 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
         ended=jnp.zeros((), jnp.int32),
         scores={name: jnp.zeros(ring) for name in spec.scores},
     )
-    state = with_episodes(state, episodes, spec)
     buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
     return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
+
+
+def begin(agent: Agent, key: jax.Array, spec: EnvSpec) -> State:
+    """An agent's first state with the knobs that every loop gives it."""
+    state = with_progress(agent.init(key, spec), jnp.zeros(()))
+    return with_cost(state, jnp.zeros(()), jnp.zeros(())) if "cost" in spec.extras else state
 
 
 def with_progress(state: State, progress: jax.Array) -> State:
@@ -77,12 +82,9 @@ def with_progress(state: State, progress: jax.Array) -> State:
     return state._replace(knobs={**state.knobs, "progress": progress})
 
 
-def with_episodes(state: State, episodes: Episodes, spec: EnvSpec) -> State:
-    """Where steps have costs, the number of episodes that have ended as a knob, and the latest one's cost."""
-    if "cost" not in spec.extras:
-        return state
-    latest = episodes.costs[(episodes.ended - 1) % len(episodes.costs)]
-    return state._replace(knobs={**state.knobs, "episodes": episodes.ended.astype(jnp.float32), "episode_cost": latest})
+def with_cost(state: State, ended: jax.Array, cost: jax.Array) -> State:
+    """The state with the number of episodes that have ended as a knob, and the latest one's cost."""
+    return state._replace(knobs={**state.knobs, "episodes": ended.astype(jnp.float32), "episode_cost": cost})
 
 
 def _record(agent: Agent, state: State, first: TimeStep, seen: PyTree) -> Rollout:
@@ -158,7 +160,9 @@ def learn(
 
     state = with_progress(learner.state, progress)
     (memory, episodes), extras = jax.lax.scan(watch, (learner.memory, learner.episodes), rollout.timestep)
-    state = with_episodes(state, episodes, spec)
+    if "cost" in spec.extras:
+        latest = episodes.costs[(episodes.ended - 1) % len(episodes.costs)]
+        state = with_cost(state, episodes.ended, latest)
     rollout = rollout._replace(extras={**rollout.extras, **extras})
     steps = learner.steps + rollout.timestep.last.size
     state, buffer, metrics = _update(agent, key, state, learner.buffer, rollout, steps)

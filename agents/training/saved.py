@@ -127,7 +127,7 @@ def check_levels(meta: dict[str, Any], env: HostMaker | Env, path: Path) -> None
 def shapes(agent: Agent, env: HostMaker | Env, wrapper: Chain, n: int) -> tuple[State, WrapperState]:
     """The shapes of an agent's state and of its wrappers' state."""
     spec = wrapper.spec(env.spec)
-    state = jax.eval_shape(lambda: learner.with_progress(agent.init(jax.random.key(0), spec), jnp.zeros(())))
+    state = jax.eval_shape(lambda: learner.begin(agent, jax.random.key(0), spec))
     return state, jax.eval_shape(lambda: wrapper.init(env.spec, n))
 
 

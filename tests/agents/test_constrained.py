@@ -216,3 +216,13 @@ def test_mistakes_are_one_sentence(case):
     name, env, options, sentence = MISTAKES[case]
     with pytest.raises(UsageError, match=sentence):
         agents.make(name, env.spec, **options)
+
+
+def test_a_run_is_evaluated_with_what_its_episodes_cost(tmp_path):
+    options = {**SMALL, "envs": 4, "n_step": 2}
+    agent = agents.make("meta_l", POINT.spec, **options)
+    run = agents.train(agent, POINT, steps=400, out=tmp_path / "run", quiet=True, tensorboard=False)
+    found = agents.evaluate(run, episodes=6)
+    assert 0 < found["cost"] < 1
+    assert found["cost_low"] <= found["cost"] <= found["cost_high"]
+    agents.train(agent, POINT, steps=800, out=tmp_path / "run", quiet=True, tensorboard=False, resume=True)
