@@ -70,7 +70,8 @@ def collect(job: Job, seen: Seen) -> dict[str, Any]:
     scores = [score for score in runs.values() if score]
     share = "" if job.share == 1 else f" --share {job.share:g}"
     return {
-        "name": f"{job.name}_{job.budget}",
+        # A part of the budget is another result, in a file of its own.
+        "name": f"{job.name}_{job.budget}" + ("" if job.share == 1 else f"_{job.share:g}"),
         "doc": job.plan.doc,
         "command": f"python scripts/reproduce.py {job.name} --budget {job.budget}{share}",
         "share": job.share,
