@@ -28,7 +28,8 @@ def measure(seconds: int) -> Measured:
     prepare(TrainConfig())
     maker = envs.make(TASK, backend="host")
     assert isinstance(maker, HostMaker)
-    agent = agents.make("sac", maker.spec, warmup=UNROLL, unroll=UNROLL, **{"uniform.capacity": 100_000})
+    options: dict[str, Any] = {"warmup": UNROLL, "unroll": UNROLL, "uniform.capacity": 100_000}
+    agent = agents.make("sac", maker.spec, **options)
     loop = HostLoop(agent, maker, wrappers.parse(""), n=1, seed=0)
     try:
         loop.start()
