@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from agents.agent import Agent, Rollout, State
 from envs.contract import EnvSpec, PyTree, TimeStep
@@ -61,13 +62,13 @@ def lend(agent: Agent, state: State) -> State:
     return jax.tree.map(jnp.copy, state._replace(opt=()))
 
 
-def unroll(start: Acting, actions: list, extras: list, timesteps: list[TimeStep], stack) -> Rollout:
-    """The steps taken since `start` as one `Rollout`; `stack` joins leaves on a new leading axis."""
-    join = lambda *leaves: stack(leaves)  # noqa: E731
+def unroll(start: Acting, actions: list, extras: list, timestep: TimeStep) -> Rollout:
+    """The steps taken since `start` as one `Rollout`, on the host; `timestep` is joined already, `[T, B, ...]`."""
+    stack = lambda *leaves: np.stack(leaves)  # noqa: E731
     return Rollout(
         carry=start.before,
         start=start.timestep,
-        action=jax.tree.map(join, *actions),
-        extras=jax.tree.map(join, *extras),
-        timestep=jax.tree.map(join, *timesteps),
+        action=jax.tree.map(stack, *actions),
+        extras=jax.tree.map(stack, *extras),
+        timestep=timestep,
     )

@@ -139,7 +139,9 @@ class HostLoop(Loop):
 
     def _collect(self, state) -> Rollout:
         begun: Acting = self._acting
-        actions, extras, timesteps = [], [], []
+        actions, extras = [], []
+        # Written row by row: large arrays are copied once, while they are in the cache.
+        timestep = jax.tree.map(lambda leaf: np.empty((self._length, *leaf.shape), leaf.dtype), begun.timestep)
         offset = self._offset()
         for step in range(self._length):
             now = self._acting
@@ -148,13 +150,17 @@ class HostLoop(Loop):
             raw = self._env.step(np.asarray(now.sent))
             decided = self._decide(self._act_key, np.uint32(offset + step), state, now.carry, now.wrapper, raw)
             self._acting = decided._replace(timestep=raw) if self._unwrapped else decided
-            timesteps.append(self._acting.timestep)
-        return actor.unroll(begun, actions, extras, timesteps, np.stack)
+            jax.tree.map(partial(_write, step), timestep, self._acting.timestep)
+        return actor.unroll(begun, actions, extras, timestep)
 
     def _offset(self) -> int:
         """The number of the first decision of the unroll being collected; decision 0 was made at the start."""
         collected = self.updates + (1 if hasattr(self, "_pending") else 0)
         return 1 + collected * self._length
+
+
+def _write(step: int, rows: np.ndarray, row: Any) -> None:
+    rows[step] = row
 
 
 def _zeros(spec: EnvSpec, n: int) -> TimeStep:

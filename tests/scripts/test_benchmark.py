@@ -160,7 +160,7 @@ def paused(module, tiny, monkeypatch):
 
 
 def test_nethack_compares_its_parts_and_says_who_waited(paused):
-    value, config, others = paused.measure(1)
+    value, config, others = paused.measure(0.2)
     assert list(others) == [paused.RANDOM, paused.INSTANT, paused.WHOLE]
     assert config[f"{paused.ASLEEP} / {paused.RANDOM}"] == value / others[paused.RANDOM]
     assert 0 < value <= config["steps of an update"] / config["an update alone (s)"]  # it slept
