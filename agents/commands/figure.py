@@ -1,4 +1,4 @@
-"""Curves that read without a legend: every line carries its name at its right end, in its own colour."""
+"""Curves and spots that read without a legend: each carries its name on the right, in its own colour."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from envs.errors import UsageError
 # Okabe and Ito's palette, distinct to colour-blind eyes, without its yellow, which is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))  # told apart by dashes where colours repeat
+_MARKERS = ("o", "s", "^")
 _GREY = "#666666"
 _LINE = 0.052  # height of a label, as a share of the axes
 
@@ -29,6 +30,15 @@ class Band(NamedTuple):
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+class Spot(NamedTuple):
+    """One thing in the plane: two numbers, each with its interval `(low, high)`."""
+
+    x: float
+    x_interval: Sequence[float]
+    y: float
+    y_interval: Sequence[float]
 
 
 def curves(
@@ -53,33 +63,94 @@ def curves(
     Raises:
       UsageError: for an ending or a place that cannot be written, or curves of one group that do not overlap.
     """
-    from matplotlib.backend_bases import FigureCanvasBase
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    endings = FigureCanvasBase.get_supported_filetypes()
-    path = Path(out)
-    if path.suffix.removeprefix(".") not in endings:
-        raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
-    axes = figure.add_subplot()
+    figure, axes = _frame(out, title, _caption(groups), x_label, y_label)
     bands = [(label, band([smoothed(curve, smooth) for curve in group], label)) for label, group in groups.items()]
     for index, (_, drawn) in enumerate(bands):
         colour, dash = _style(index)
         axes.fill_between(drawn.x, drawn.low, drawn.high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(drawn.x, drawn.mean, color=colour, linestyle=dash, linewidth=1.8)
         axes.plot(drawn.x[-1:], drawn.mean[-1:], color=colour, marker="o", markersize=4, clip_on=False, zorder=3)
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=20)
-    axes.text(0, 1.02, _caption(groups), transform=axes.transAxes, fontsize=9, color=_GREY, va="bottom")
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0)
     axes.set_xlim(left=min(0, *(drawn.x[0] for _, drawn in bands)))
+    _label(axes, [(label, drawn.x[-1], drawn.mean[-1]) for label, drawn in bands])
+    return _save(figure, out)
+
+
+def spread(
+    spots: Mapping[str, Spot],
+    out: str | Path,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    limit: float | None = None,
+    limit_label: str = "",
+    caption: str = "means with their 95% intervals over seeds",
+) -> Path:
+    """Draws each spot with its intervals as a cross; `limit` is a line at that `x`, with its name.
+
+    Args:
+      spots: label to spot.
+      out: the picture's file; its ending says which kind (png, pdf, svg).
+      x_label: name of the horizontal axis, with its unit.
+      y_label: name of the vertical axis, with its unit.
+      title: a line above.
+      limit: where the line is drawn, if anywhere.
+      limit_label: what is written at it.
+      caption: a line below the title.
+
+    Raises:
+      UsageError: for an ending or a place that cannot be written.
+    """
+    figure, axes = _frame(out, title, caption, x_label, y_label)
+    if limit is not None:
+        axes.axvline(limit, color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.annotate(
+            limit_label,
+            (limit, 0.02),
+            xycoords=("data", "axes fraction"),
+            color=_GREY,
+            fontsize=9,
+            xytext=(4, 0),
+            textcoords="offset points",
+        )
+    for index, spot in enumerate(spots.values()):
+        colour, _ = _style(index)
+        axes.plot(spot.x_interval, (spot.y, spot.y), color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot((spot.x, spot.x), spot.y_interval, color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot(spot.x, spot.y, color=colour, marker=_MARKERS[index // len(COLOURS) % len(_MARKERS)], markersize=6)
+    _label(axes, [(label, spot.x, spot.y) for label, spot in spots.items()])
+    return _save(figure, out)
+
+
+def _frame(out: str | Path, title: str, caption: str, x_label: str, y_label: str):
+    """An empty figure and its axes, with a title, a caption, names of the axes and a grid.
+
+    Raises:
+      UsageError: for an ending that is no picture's.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+    from matplotlib.figure import Figure
+
+    if Path(out).suffix.removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
+        raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=20)
+    axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=9, color=_GREY, va="bottom")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _label(axes, bands)
+    return figure, axes
+
+
+def _save(figure, out: str | Path) -> Path:
+    path = Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
@@ -128,18 +199,20 @@ def apart(heights: Sequence[float], gap: float, low: float, high: float) -> np.n
     return places
 
 
-def _label(axes, bands: Sequence[tuple[str, Band]]) -> None:
-    """Writes the names in a column right of the axes, each tied to the end of its line."""
+def _label(axes, ends: Sequence[tuple[str, float, float]]) -> None:
+    """Writes the names in a column right of the axes, each tied to its `(x, y)`."""
     bottom, top = axes.get_ylim()
     left, right = axes.get_xlim()
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    ends = [(drawn.mean[-1] - bottom) / (top - bottom) for _, drawn in bands]
-    for index, ((label, drawn), place) in enumerate(zip(bands, apart(ends, _LINE, 0.0, 1.0), strict=True)):
+    heights = [(y - bottom) / (top - bottom) for _, _, y in ends]
+    for index, ((label, x, _), height, place) in enumerate(
+        zip(ends, heights, apart(heights, _LINE, 0.0, 1.0), strict=True)
+    ):
         colour, _ = _style(index)
         axes.annotate(
             label,
-            xy=((drawn.x[-1] - left) / (right - left), ends[index]),
+            xy=((x - left) / (right - left), height),
             xytext=(1.03, place),
             xycoords="axes fraction",
             textcoords="axes fraction",

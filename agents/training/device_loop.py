@@ -4,6 +4,7 @@ One call makes any number of updates with one compiled program. Several devices 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ class DeviceLoop(Loop):
         # such batches as cores, each waits for the others for ever.
         start = _in_turn(_start(agent, env, wrapper, n))
         together = jax.default_backend() != "cpu" if together is None else together
-        advance = _several(_over_seeds(_update(agent, env, wrapper, n), len(seeds), together), len(seeds))
+        advance = _advance(_update(agent, env, wrapper, n), len(seeds), together)
         if mesh is None:
             self._layout: PyTree = None
             self._data = jax.tree.map(jnp.asarray, env.data)
@@ -177,22 +178,51 @@ def _update(agent: Agent, env: Env, wrapper: Chain, n: int) -> Callable[..., tup
 # --------------------------------------------------------------------------------------- MANY SEEDS, MANY UPDATES
 
 
-def _over_seeds(function: Callable, k: int, together: bool) -> Callable:
-    """The function over a leading axis of `k` seeds of its first argument and its results.
+def _advance(update: Callable, k: int, together: bool) -> Callable:
+    """`(tree, data, count, total, allow) -> (tree, (done, skipped, metrics), rollout)`: up to `count` updates.
 
-    A single seed is not mapped over: under `vmap` both sides of every `cond` would be computed.
+    Everything but `data`, `count`, `total` and `done` has a leading axis of `k` seeds. Side by side all seeds end with
+    the update in which one has skipped more updates that were not finite than its `allow`; in turns that one and those
+    behind it do, and `done` is the fewest. So `rollout`, always that of a seed's last update, is then the one at fault.
     """
+    if k > 1 and together:
+        return _several(jax.vmap(update, in_axes=(0, None, None), axis_name=learner.SEEDS), k)
+    return _turns(_several(_alone(update), 1), k) if k > 1 else _several(_alone(update), 1)
+
+
+def _alone(update: Callable) -> Callable:
+    """The update of the only seed of its first argument, not by `vmap`, which takes both sides of every `cond`."""
 
     def alone(first, *others):
-        found = function(jax.tree.map(lambda leaf: leaf[0], first), *others)
+        found = update(jax.tree.map(lambda leaf: leaf[0], first), *others)
         return jax.tree.map(lambda leaf: leaf[None], found)
 
-    def side_by_side(first, *others):
-        return jax.vmap(function, in_axes=(0, *[None] * len(others)))(first, *others)
+    return alone
 
-    if k == 1:
-        return alone
-    return side_by_side if together else _in_turn(function)
+
+def _turns(several: Callable, k: int) -> Callable:
+    """All updates of one seed after all of the other's: its tree, with its buffer, is taken out and put back once."""
+
+    def advance(tree, data, count, total, allow):
+        def turn(index, carry):
+            tree, (done, skipped, metrics), rollout = carry
+            mine = jax.tree.map(partial(jax.lax.dynamic_slice_in_dim, start_index=index, slice_size=1), tree)
+            limit = jax.lax.dynamic_slice_in_dim(allow, index, 1)
+            mine, (done, *told), last = several(mine, data, jnp.minimum(count, done), total, limit)
+
+            def put(all, one):
+                return jax.lax.dynamic_update_slice_in_dim(all, one, index, 0)
+
+            whole, found = (tree, (skipped, metrics), rollout), (mine, tuple(told), last)
+            tree, (skipped, metrics), rollout = jax.tree.map(put, whole, found)
+            return tree, (done, skipped, metrics), rollout
+
+        mine = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), tree)
+        _, (_, *told), last = jax.eval_shape(several, mine, data, count, total, allow[:1])
+        blank = jax.tree.map(lambda leaf: jnp.zeros((k, *leaf.shape[1:]), leaf.dtype), (told, last))
+        return jax.lax.fori_loop(0, k, turn, (tree, (count, *blank[0]), blank[1]))
+
+    return advance
 
 
 def _in_turn(function: Callable) -> Callable:
@@ -201,11 +231,7 @@ def _in_turn(function: Callable) -> Callable:
 
 
 def _several(update: Callable, k: int) -> Callable:
-    """`(tree, data, count, total, allow) -> (tree, (done, skipped, metrics), rollout)`: up to `count` updates.
-
-    The loop ends with the update in which a seed has skipped more updates that were not finite than `allow` `[k]`, so
-    that `rollout`, always that of the last update, is then the one at fault.
-    """
+    """What `_advance` returns, of an update of all `k` seeds at once."""
     update = jax.jit(update)  # traced once for its shapes and its use
 
     def advance(tree, data, count, total, allow):

@@ -11,6 +11,7 @@ from envs.contract import EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
 
 WINDOW = 128  # the episodes that running averages look back on
+SEEDS = "seeds"  # the name of the mapped axis where several seeds are updated side by side
 
 
 class Episodes(NamedTuple):
@@ -199,6 +200,15 @@ def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout:
         return carry, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
 
     _, shapes = jax.eval_shape(learn, (state, buffer))
-    ready = (steps >= feed.warmup) & feed.buffer.can_sample(buffer, feed.size)
+    ready = _agreed((steps >= feed.warmup) & feed.buffer.can_sample(buffer, feed.size))
     (state, buffer), metrics = jax.lax.cond(ready, learn, wait, (state, buffer))
     return state, buffer, metrics
+
+
+def _agreed(flag: jax.Array) -> jax.Array:
+    """The flag, which is the same for all seeds, as one that `vmap` leaves unmapped: a mapped `cond` takes both sides
+    and copies the whole buffer to choose between them."""
+    try:
+        return jax.lax.pmin(flag.astype(jnp.int32), SEEDS) > 0
+    except NameError:  # no axis of that name: a single seed
+        return flag

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from scripts.reproductions import bebold
 from scripts.reproductions.bebold import AGENTS, CORRIDOR, FREE, FRUGAL, LONGER, ROOMS, chosen, task_id
 from scripts.reproductions.plan import Claim, Plan, Table, on
 
@@ -51,7 +52,7 @@ def small() -> Plan:
             coverage=True,
         ),
     }
-    return Plan("the paper's claims in small, on two cores", tables)
+    return Plan("the paper's claims in small, on two cores", tables, lenders={"bebold": bebold.small()})
 
 
 # Of the card's tasks those that are registered: KeyCorridorS8R3 is the authors' own.

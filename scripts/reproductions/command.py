@@ -15,7 +15,7 @@ from scripts.reproductions.plan import Plan, shortened
 from scripts.reproductions.status import Failed, Job, looked, show, unable
 
 # A paper's module of this package, which holds its `BUDGETS`, has its name.
-NAMES = ("agac", "bebold")
+NAMES = ("agac", "bebold", "control")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def work(job: Job, quiet: bool) -> Failed:
       KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
     from scripts.reproductions.runs import finish, look
+    from scripts.reproductions.scores import Asked
 
     covered = [trial for each in job.plan.tables.values() if each.coverage for trial in each.trials]
     failed = unable(job)
@@ -122,7 +123,7 @@ def work(job: Job, quiet: bool) -> Failed:
                     show(job, failed)
                     print(f"{label}, seed {number}: {trial.steps:,} steps of {trial.task}", flush=True)
                 try:
-                    finish(seed, trial, trial in covered, quiet)
+                    finish(seed, trial, Asked(job.plan.greedy, trial in covered), quiet)
                 except UsageError as error:
                     failed[label] = str(error)
                     continue
@@ -159,7 +160,7 @@ def conclude(job: Job, failed: Failed, publish: bool, json: bool) -> None:
     show(job, failed)
     for name, each in found["tables"].items():
         rows = [[claim["verdict"], claim["claim"], grounds(claim)] for claim in each["claims"]]
-        table(f"{name}: {each['doc']}", ["verdict", "claim", "95% intervals"], rows)
+        table(f"{name}: {each['doc']}", ["verdict", "claim", "means or 95% intervals"], rows)
     for path in (job.out / result.FILE, *pictures, *copies):
         print(path)
 
@@ -168,7 +169,10 @@ def grounds(claim: dict[str, Any]) -> str:
     """What a verdict rests on."""
     if claim["missing"]:
         return f"waits for {', '.join(claim['missing'])}"
-    parts = [f"{label} {low:.2f} to {high:.2f}" for label, (low, high) in claim["intervals"].items()]
+    if claim["compares"] == "means":
+        parts = [f"{label} {mean:.4g}" for label, mean in claim["means"].items()]
+    else:
+        parts = [f"{label} {low:.3g} to {high:.3g}" for label, (low, high) in claim["intervals"].items()]
     least = f", asked for {claim['least']:g}" if claim["least"] is not None else ""
     return f"{claim['measure']}: {', '.join(parts)}{least}"
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from agents import presets
 from envs.errors import UsageError
+from scripts.reproductions import peers
 
 
 class Trial(NamedTuple):
@@ -20,6 +21,7 @@ class Trial(NamedTuple):
       env_options: options of the environment.
       wrap: wrappers by name, joined by +.
       wrap_options: options of the wrappers.
+      peer: a file of `scripts/peers` that trains another library's agent on the task instead, and prints its score.
     """
 
     label: str
@@ -32,6 +34,23 @@ class Trial(NamedTuple):
     env_options: dict[str, Any] = {}  # noqa: RUF012
     wrap: str = ""
     wrap_options: dict[str, Any] = {}  # noqa: RUF012
+    peer: str = ""
+
+    def same(self, other: "Trial") -> bool:
+        """Whether both are the same runs, whatever they are called."""
+        return self._replace(label=other.label) == other
+
+
+class Constraint(NamedTuple):
+    """What a constrained agent may cost, and what more costs it when it is judged.
+
+    Attributes:
+      beta: mean cost of an episode's steps that is allowed.
+      kappa: what is taken off the return for each unit of cost above it.
+    """
+
+    beta: float
+    kappa: float
 
 
 class Claim(NamedTuple):
@@ -42,7 +61,8 @@ class Claim(NamedTuple):
       of: the label that it is about.
       over: labels whose intervals must lie below that of `of`.
       least: what the lower end of its interval must reach; None asks for nothing.
-      measure: the score that is compared: `success`, `return_mean`, or one of `coverage.MEASURES`.
+      measure: the score that is compared, one of `scores.MEASURES`.
+      means: whether means are compared instead of intervals.
     """
 
     text: str
@@ -50,6 +70,7 @@ class Claim(NamedTuple):
     over: tuple[str, ...] = ()
     least: float | None = None
     measure: str = "success"
+    means: bool = False
 
 
 class Table(NamedTuple):
@@ -60,24 +81,54 @@ class Table(NamedTuple):
       trials: in the order in which they are run and shown.
       claims: what they are to show.
       coverage: whether the trained policies' visits are measured too.
+      measure: the score that stands for a trial, one of `scores.MEASURES`.
+      constraint: by which `penalised` is told, where steps have a cost.
     """
 
     doc: str
     trials: tuple[Trial, ...]
     claims: tuple[Claim, ...]
     coverage: bool = False
+    measure: str = "success"
+    constraint: Constraint | None = None
+
+
+class Home(NamedTuple):
+    """Where a trial's runs are: the paper whose plan has it first (the plan's own if empty), the table, the label."""
+
+    paper: str
+    table: str
+    label: str
 
 
 class Plan(NamedTuple):
-    """One paper's tables for one budget, and how many seeds each trial has."""
+    """One paper's tables for one budget.
+
+    Attributes:
+      doc: one line.
+      tables: by name.
+      seeds: of each trial.
+      greedy: whether scores are those of the policy's best actions, or of actions drawn from it.
+      lenders: plans of the same budget by paper, whose runs serve where a trial is the same.
+    """
 
     doc: str
     tables: dict[str, Table]
     seeds: int = 3
+    greedy: bool = False
+    lenders: dict[str, "Plan"] = {}  # noqa: RUF012
 
-    def home(self, trial: Trial) -> str:
-        """The table in whose folder a trial's runs are: the first that holds it, so that none is run twice."""
-        return next(name for name, table in self.tables.items() if trial in table.trials)
+    def home(self, trial: Trial) -> Home:
+        """Where a trial's runs are: with the first table that has it, so that none is run twice."""
+        plans = {**self.lenders, "": self}
+        found = (
+            Home(paper, name, other.label)
+            for paper, plan in plans.items()
+            for name, table in plan.tables.items()
+            for other in table.trials
+            if trial.same(other)
+        )
+        return next(found)
 
 
 def shortened(plan: Plan, share: float) -> Plan:
@@ -86,7 +137,9 @@ def shortened(plan: Plan, share: float) -> Plan:
     def cut(table: Table) -> Table:
         return table._replace(trials=tuple(t._replace(steps=max(1, round(t.steps * share))) for t in table.trials))
 
-    return plan._replace(tables={name: cut(table) for name, table in plan.tables.items()})
+    tables = {name: cut(table) for name, table in plan.tables.items()}
+    lenders = {name: shortened(other, share) for name, other in plan.lenders.items()}
+    return plan._replace(tables=tables, lenders=lenders)
 
 
 def on(task: str, steps: int, agents: dict[str, dict[str, Any]], suffix: str = "") -> tuple[Trial, ...]:
@@ -107,6 +160,8 @@ def lacking(trial: Trial) -> str:
     """The sentence that says what a trial needs and this version does not have; "" where it can be run."""
     import envs
 
+    if trial.peer:
+        return peers.missing(trial.peer)
     try:
         resolved(trial)
         known = {listing.name: listing.backends for listing in envs.ids()}

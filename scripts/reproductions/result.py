@@ -6,61 +6,50 @@ from typing import Any
 
 import numpy as np
 
-from agents.commands.figure import Curve, curves
+from agents.commands.figure import Curve, Spot, curves, spread
+from agents.training.learner import WINDOW
 from scripts.benchmarks.benchmark import ROOT
 from scripts.reproductions import coverage
 from scripts.reproductions.plan import Claim, Plan, Table, Trial
-from scripts.reproductions.runs import EPISODES, SOLVED, Seed, learning
-from scripts.reproductions.status import Job, Seen
+from scripts.reproductions.runs import SOLVED, Seed, learning
+from scripts.reproductions.scores import EPISODES, MEASURES
+from scripts.reproductions.status import Job, Seen, told
 
 FILE = "RESULT.json"
 PUBLIC = ROOT / "docs" / "results"
-MEASURE = f"{EPISODES} seeded episodes per seed, actions drawn from the policy, last checkpoint"
+ACTIONS = {False: "actions drawn from the policy", True: "the policy's best actions"}
 INTERVAL = "95%, bootstrap over seeds and their episodes, 2000 resamples; of a single seed's success Wilson's"
+_Y_LABELS = {
+    "success": f"success rate, latest {WINDOW} episodes",
+    "episode_return": f"return, mean of up to {WINDOW} latest episodes",
+}
 HELD, FAILED, OPEN = "held", "not reproduced", "not run yet"
 
 
-def summary(seeds: list[Seed]) -> dict[str, Any]:
-    """The means of a trial's finished seeds, each with its interval `[low, high]`; empty before the first."""
-    from agents.training.statistics import interval, wilson
+def judged(claim: Claim, table: Table, seen: dict[str, list[Seed]]) -> dict[str, Any]:
+    """Whether a claim held: the lower end of one interval above the upper ends of the others, and at least `least`.
 
-    done = [seed.score for seed in seeds if seed.score]
-    if not done:
-        return {}
-    columns = {"success": [score["success"] for score in done], "return_mean": [score["returns"] for score in done]}
-    # A trial that another table shares may have more measures than this one asks for, or its first seeds fewer.
-    for name in coverage.MEASURES:
-        columns[name] = [score.get("coverage", {}).get(name) for score in done]
-    found: dict[str, Any] = {}
-    for name, values in columns.items():
-        if None in values:
-            continue
-        table = np.asarray(values, float)
-        alone = name == "success" and len(table) == 1
-        bounds = wilson(int(table.sum()), table.size) if alone else interval(table, np.mean)
-        found[name] = {"mean": float(table.mean()), "interval": list(bounds), "per_seed": table.mean(1).tolist()}
-    found["length"] = float(np.mean([score["lengths"] for score in done]))
-    found["steps_to_solved"] = [score["steps_to_solved"] for score in done]
-    return found
-
-
-def judged(claim: Claim, seen: dict[str, list[Seed]]) -> dict[str, Any]:
-    """Whether a claim held: the lower end of one interval above the upper ends of the others, and above `least`.
-
-    While a seed of any of them is missing nothing is said.
+    Where means are compared it is the mean that must not be below theirs. While a seed of any of them is missing
+    nothing is said.
     """
     labels = (claim.of, *claim.over)
     missing = [label for label in labels if not all(seed.score for seed in seen[label])]
-    found = {label: summary(seen[label]).get(claim.measure) for label in labels}
+    found = {label: told(table, seen[label]).get(claim.measure) for label in labels}
     verdict: dict[str, Any] = {"claim": claim.text, "measure": claim.measure, "of": claim.of, "over": list(claim.over)}
-    verdict |= {"least": claim.least, "missing": missing, "intervals": {}}
+    verdict |= {"least": claim.least, "compares": "means" if claim.means else "intervals"}
+    verdict |= {"missing": missing, "intervals": {}, "means": {}}
     if missing or None in found.values():
         return verdict | {"verdict": OPEN}
     intervals = {label: value["interval"] for label, value in found.items() if value}
-    low, _ = intervals[claim.of]
-    above = all(low > intervals[label][1] for label in claim.over)
+    means = {label: value["mean"] for label, value in found.items() if value}
+    low = means[claim.of] if claim.means else intervals[claim.of][0]
+    if claim.means:
+        above = all(low >= means[label] for label in claim.over)
+    else:
+        above = all(low > intervals[label][1] for label in claim.over)
     enough = claim.least is None or low >= claim.least
-    return verdict | {"intervals": intervals, "verdict": HELD if above and enough else FAILED}
+    held = HELD if above and enough else FAILED
+    return verdict | {"intervals": intervals, "means": means, "verdict": held}
 
 
 def collect(job: Job, seen: Seen) -> dict[str, Any]:
@@ -77,10 +66,11 @@ def collect(job: Job, seen: Seen) -> dict[str, Any]:
         "share": job.share,
         "seeds": sorted({score["seed"] for score in scores}),
         "steps": sum(score["steps"] for score in scores),
-        "measure": MEASURE,
+        "measure": f"{EPISODES} seeded episodes per seed, {ACTIONS[job.plan.greedy]}, last checkpoint",
+        "measures": MEASURES,
         "interval": INTERVAL,
         "solved": f"first step at which the latest episodes of training succeeded {SOLVED:.0%} of the time",
-        "coverage": {**coverage.MEASURES, "levels": coverage.LEVELS, "episodes on each": coverage.EPISODES},
+        "coverage": {"levels": coverage.LEVELS, "episodes on each": coverage.EPISODES},
         "commit": distinct([score["commit"] for score in scores]),
         "hardware": distinct([score["hardware"] for score in scores]),
         "packages": distinct([score["packages"] for score in scores]),
@@ -92,8 +82,8 @@ def collect(job: Job, seen: Seen) -> dict[str, Any]:
 
 def begun(plan: Plan, name: str, seen: Seen) -> bool:
     """Whether a table has a finished run of its own, or all of its runs: a few of another table's make none."""
-    runs = [(plan.home(trial), seed) for trial in plan.tables[name].trials for seed in seen[name][trial.label]]
-    return any(seed.score and home == name for home, seed in runs) or all(seed.score for _, seed in runs)
+    runs = [(plan.home(trial)[:2], seed) for trial in plan.tables[name].trials for seed in seen[name][trial.label]]
+    return any(seed.score and home == ("", name) for home, seed in runs) or all(seed.score for _, seed in runs)
 
 
 def _table(table: Table, seen: dict[str, list[Seed]]) -> dict[str, Any]:
@@ -106,11 +96,13 @@ def _table(table: Table, seen: dict[str, list[Seed]]) -> dict[str, Any]:
             **about,
             "seeds": [seed.number for seed in done],
             "steps": last["steps"] if last else trial.steps,
-            **summary(seen[trial.label]),
+            **told(table, seen[trial.label]),
             "changed": trial.options,
             "options": last["options"] if last else None,
         }
-    return {"doc": table.doc, "claims": [judged(claim, seen) for claim in table.claims], "trials": trials}
+    about = {"doc": table.doc, "measure": table.measure}
+    about |= {"constraint": table.constraint._asdict()} if table.constraint else {}
+    return {**about, "claims": [judged(claim, table, seen) for claim in table.claims], "trials": trials}
 
 
 def distinct(values: list[Any]) -> Any:
@@ -120,16 +112,14 @@ def distinct(values: list[Any]) -> Any:
 
 
 def draw(plan: Plan, seen: Seen, out: Path) -> list[Path]:
-    """A picture for each task of each table that has begun: success while learning."""
-    from agents.training.learner import WINDOW
-
+    """For each table that has begun a picture of each task while learning, and where steps have a cost one of both."""
     pictures = []
     for name, table in plan.tables.items():
         if not begun(plan, name, seen):
             continue
         tasks = list(dict.fromkeys(trial.task for trial in table.trials))
         for task in tasks:
-            groups = learned([trial for trial in table.trials if trial.task == task], seen[name])
+            groups = learned([trial for trial in table.trials if trial.task == task], table, seen[name])
             if not groups:
                 continue
             short = f"_{task.removeprefix('MiniGrid-')}" if len(tasks) > 1 else ""
@@ -137,23 +127,59 @@ def draw(plan: Plan, seen: Seen, out: Path) -> list[Path]:
                 groups,
                 out / f"{name}{short}.png",
                 x_label="environment steps",
-                y_label=f"success rate, latest {WINDOW} episodes",
+                y_label=_Y_LABELS[curve_of(table)],
                 title=f"{task} while learning",
                 smooth=3,
             )
             pictures.append(picture)
+        if table.constraint:
+            pictures += balance(name, table, seen[name], out)
     return pictures
 
 
-def learned(trials: list[Trial], seen: dict[str, list[Seed]]) -> dict[str, list[Curve]]:
-    """The success rate of the finished seeds of each trial while they learned."""
-    groups = {}
+def balance(name: str, table: Table, seen: dict[str, list[Seed]], out: Path) -> list[Path]:
+    """Return against cost, with what is allowed; nothing before the first run has ended."""
+    assert table.constraint is not None
+    found = {trial.label: told(table, seen[trial.label]) for trial in table.trials}
+    spots = {
+        label: Spot(
+            *(
+                axis
+                for measure in ("cost", "return_mean")
+                for axis in (each[measure]["mean"], each[measure]["interval"])
+            )
+        )
+        for label, each in found.items()
+        if "cost" in each
+    }
+    if not spots:
+        return []
+    drawn = spread(
+        spots,
+        out / f"{name}_balance.png",
+        x_label="mean cost of an episode's steps",
+        y_label="mean return",
+        title=f"{table.trials[0].task}: return against violation",
+        limit=table.constraint.beta,
+        limit_label="allowed",
+    )
+    return [drawn]
+
+
+def learned(trials: list[Trial], table: Table, seen: dict[str, list[Seed]]) -> dict[str, list[Curve]]:
+    """The success rate or the return of the finished seeds of each trial while they learned."""
+    groups, metric = {}, curve_of(table)
     for trial in trials:
-        rows = [learning(seed.folder) for seed in seen[trial.label] if seed.score]
-        found = [[(row["step"], row["success"]) for row in each] for each in rows if each]
+        rows = [learning(seed.folder, metric) for seed in seen[trial.label] if seed.score]
+        found = [[(row["step"], row[metric]) for row in each] for each in rows if each]
         if found:
             groups[trial.label] = [Curve(*np.asarray(points, float).T) for points in found]
     return groups
+
+
+def curve_of(table: Table) -> str:
+    """The metric of training that the table's pictures show."""
+    return "success" if table.measure in ("success", *coverage.MEASURES) else "episode_return"
 
 
 def publish(result: dict[str, Any], out: Path, where: Path = PUBLIC) -> list[Path]:

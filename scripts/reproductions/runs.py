@@ -8,17 +8,15 @@ import functools
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from envs.errors import UsageError
+from scripts.benchmarks.benchmark import ROOT
+from scripts.reproductions import peers, scores
 from scripts.reproductions.plan import Plan, Trial, resolved
-
-if TYPE_CHECKING:
-    from agents.training.saved import Saved
+from scripts.reproductions.scores import EPISODES, Asked
 
 SCORE = "score.json"
-EPISODES = 100  # of a score
-SEED = 1000  # of a score's episodes, the same for every run
 SOLVED = 0.8  # the success rate while learning whose first step is kept
 
 
@@ -32,12 +30,15 @@ class Seed(NamedTuple):
 
 
 def look(plan: Plan, out: Path, trial: Trial, seeds: int) -> list[Seed]:
-    """Where each seed of a trial stands.
+    """Where each seed of a trial stands; `out` is the folder of the plan, beside those of the plans that lend it runs.
 
     Raises:
       UsageError: where a score belongs to another trial than the plan's.
     """
-    return [_look(out / plan.home(trial) / trial.label / f"seed-{number}", number, trial) for number in range(seeds)]
+    home = plan.home(trial)
+    # NAME-BUDGET, and -SHARE where it is a part: a lender's folder differs in the name alone.
+    folder = out.with_name(f"{home.paper}-{out.name.partition('-')[2]}") if home.paper else out
+    return [_look(folder / home.table / home.label / f"seed-{number}", number, trial) for number in range(seeds)]
 
 
 def _look(folder: Path, number: int, trial: Trial) -> Seed:
@@ -46,11 +47,11 @@ def _look(folder: Path, number: int, trial: Trial) -> Seed:
     if not (folder / SCORE).exists():
         return Seed(folder, number, _reached(folder), None)
     score = json.loads((folder / SCORE).read_text(encoding="utf-8"))
-    mine = plain(trial._asdict())
+    mine, scored = plain(trial._asdict()), {**plain(trial._field_defaults), **score["trial"]}
     for name, value in mine.items():
-        if score["trial"].get(name) != value:
+        if name != "label" and scored[name] != value:
             raise UsageError(
-                f"{folder} was scored with {name} {score['trial'].get(name)}, and the plan has {value}: "
+                f"{folder} was scored with {name} {scored[name]}, and the plan has {value}: "
                 "remove the folder, or take another --out."
             )
     return Seed(folder, number, score["steps"], score)
@@ -64,19 +65,29 @@ def _reached(folder: Path) -> int:
     return checkpoints.read_meta(newest)["step"] if newest else 0
 
 
-def finish(seed: Seed, trial: Trial, covers: bool, quiet: bool) -> dict[str, Any]:
+def finish(seed: Seed, trial: Trial, asked: Asked, quiet: bool) -> dict[str, Any]:
     """Trains a seed to its end, from its last checkpoint if there is one, scores it, and writes the score.
 
     Raises:
       UsageError: where something of the trial is not there, or the folder holds another run.
       KeyboardInterrupt: after Ctrl-C; the run is saved.
     """
-    import agents
-    from agents.training import checkpoints, saved
     from agents.training.provenance import plain, write_json
-    from envs import wrappers
 
     began = time.monotonic()
+    found = _peer(seed, trial) if trial.peer else _own(seed, trial, asked, quiet)
+    rate = {"steps": found["steps"] - seed.step, "seconds": time.monotonic() - began}
+    score = {"trial": plain(trial._asdict()), "seed": seed.number, **found, "rate": rate}
+    write_json(seed.folder / SCORE, score)
+    return score
+
+
+def _own(seed: Seed, trial: Trial, asked: Asked, quiet: bool) -> dict[str, Any]:
+    """What one of our agents scores once it is trained."""
+    import agents
+    from agents.training import checkpoints, saved
+    from envs import wrappers
+
     env = environment(trial.task, trial.backend, json.dumps(trial.env_options))
     wrapper = wrappers.parse(trial.wrap, **trial.wrap_options)
     agent = agents.make(trial.agent, wrapper.spec(env.spec), **resolved(trial))
@@ -96,20 +107,25 @@ def finish(seed: Seed, trial: Trial, covers: bool, quiet: bool) -> dict[str, Any
     (result,) = run.results
     path = checkpoints.latest(seed.folder / "checkpoints")
     assert path is not None  # a run that ended has saved
-    score = {
-        "trial": plain(trial._asdict()),
-        "seed": seed.number,
+    return {
         "steps": result["steps"],
-        **scores(saved.read(path, agent, env, wrapper), covers),
+        **scores.of(saved.read(path, agent, env, wrapper), asked),
         "steps_to_solved": steps_to_solved(seed.folder),
-        "rate": {"steps": result["steps"] - seed.step, "seconds": time.monotonic() - began},
         "options": result["options"],
         "commit": result["provenance"]["commit"],
         "packages": result["provenance"]["packages"],
         "hardware": result["provenance"]["hardware"],
     }
-    write_json(seed.folder / SCORE, score)
-    return score
+
+
+def _peer(seed: Seed, trial: Trial) -> dict[str, Any]:
+    """What another library's agent scores once it is trained, which begins anew after a stop."""
+    from agents.training.provenance import commit, hardware
+
+    found = peers.train(trial.peer, trial.task, trial.steps, seed.number, EPISODES)
+    seed.folder.mkdir(parents=True, exist_ok=True)
+    about = {"commit": commit(ROOT), "hardware": hardware()}
+    return {"steps": trial.steps, "success": None, "steps_to_solved": None, **found, **about}
 
 
 @functools.lru_cache(maxsize=2)  # the trials of a table share the levels that were drawn for its task
@@ -120,33 +136,18 @@ def environment(task: str, backend: str, options: str) -> Any:
     return envs.make(task, backend=backend or None, **json.loads(options))
 
 
-def scores(saved: "Saved", covers: bool) -> dict[str, Any]:
-    """What a saved run scores: of every episode its return, length and success, and its coverage if that is asked."""
-    from agents.training.evaluation import Evaluator
-
-    evaluator = Evaluator(saved.agent, saved.env, saved.wrapper, episodes=EPISODES, greedy=False)
-    found = evaluator(saved.state, saved.wrapper_state, SEED)
-    score = {
-        "returns": found.returns.tolist(),
-        "lengths": found.lengths.tolist(),
-        "success": None if found.success is None else found.success.astype(int).tolist(),
-    }
-    if covers:
-        from scripts.reproductions.coverage import measure
-
-        score["coverage"] = measure(saved, SEED)
-    return score
-
-
 def steps_to_solved(folder: Path) -> int | None:
     """The first step at which training's latest episodes succeeded as often as `SOLVED`; None if they never did."""
     return next((int(row["step"]) for row in learning(folder) if row["success"] >= SOLVED), None)
 
 
-def learning(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics whose success rate is that of a full window of episodes."""
+def learning(folder: Path, metric: str = "success") -> list[dict[str, Any]]:
+    """The lines of a run's metrics whose averages are those of a full window of episodes; none of a peer's run."""
     from agents.training.learner import WINDOW
-    from agents.training.metrics import read
+    from agents.training.metrics import FILE, read
 
-    # The first episodes to end are the short ones, which are those that succeed.
-    return [row for row in read(folder) if row.get("episodes", 0) >= WINDOW and "success" in row]
+    # The first episodes to end are the short ones, which are those that succeed. Where all are of one length, as in
+    # control, the first are as good as the last.
+    rows = read(folder) if (folder / FILE).exists() else []
+    least = WINDOW if metric == "success" else 1
+    return [row for row in rows if row.get("episodes", 0) >= least and metric in row]

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents.commands.output import emit, table
-from scripts.reproductions.plan import Plan, Trial, lacking
+from scripts.reproductions.plan import Plan, Table, Trial, lacking
 from scripts.reproductions.runs import Seed, look
+from scripts.reproductions.scores import summary
 
 Seen = dict[str, dict[str, list[Seed]]]  # the seeds of every trial, by table and label
 Failed = dict[str, str]  # why a trial cannot be run, by TABLE/LABEL
@@ -56,13 +57,12 @@ def unable(job: Job) -> Failed:
 
 def show(job: Job, failed: Failed, json: bool = False) -> None:
     """Prints the state of every chosen trial, and the time that is left."""
-    from scripts.reproductions.result import summary
-
     seen, lines = looked(job), []
     for name in job.tables:
         for trial in job.chosen(name):
             seeds = seen[name][trial.label]
-            found = summary(seeds).get("success")
+            each = job.plan.tables[name]
+            found = told(each, seeds).get(each.measure)
             lines.append(
                 {
                     "trial": f"{name}/{trial.label}",
@@ -71,7 +71,8 @@ def show(job: Job, failed: Failed, json: bool = False) -> None:
                     "done": sum(seed.score is not None for seed in seeds),
                     "seeds": job.seeds,
                     "state": state(seeds, failed.get(f"{name}/{trial.label}", "")),
-                    "success": found and found["mean"],
+                    "measure": each.measure,
+                    "mean": found and found["mean"],
                     "interval": found and found["interval"],
                 }
             )
@@ -79,9 +80,14 @@ def show(job: Job, failed: Failed, json: bool = False) -> None:
     if json:
         emit({"out": str(job.out), "trials": lines, "left": left})
         return
-    columns = ["trial", "seeds", "steps of each", "success (95%)", "state"]
+    columns = ["trial", "seeds", "steps of each", "mean (95%)", "state"]
     table(f"{job.name} {job.budget} in {job.out}", columns, [_row(line) for line in lines])
     print(left, flush=True)
+
+
+def told(table: Table, seeds: list[Seed]) -> dict[str, Any]:
+    """What the finished seeds of one of the table's trials scored together."""
+    return summary([seed.score for seed in seeds], table.constraint)
 
 
 def state(seeds: list[Seed], failed: str = "") -> str:
@@ -123,11 +129,15 @@ def rate(seeds: list[Seed]) -> float:
     return sum(each["steps"] for each in rates) / seconds if seconds else 0.0
 
 
-def span(interval: Sequence[float]) -> str:
-    """An interval of rates."""
-    return f"{interval[0]:.0%} to {interval[1]:.0%}"
+def span(measure: str, interval: Sequence[float]) -> str:
+    """An interval of a score."""
+    low, high = (f"{bound:.0%}" if measure == "success" else f"{bound:.4g}" for bound in interval)
+    return f"{low} to {high}"
 
 
 def _row(line: dict[str, Any]) -> list[str]:
-    success = "" if line["success"] is None else f"{line['success']:.0%} ({span(line['interval'])})"
-    return [line["trial"], f"{line['done']} of {line['seeds']}", f"{line['steps']:,}", success, line["state"]]
+    shown = ""
+    if line["mean"] is not None:
+        mean = f"{line['mean']:.0%}" if line["measure"] == "success" else f"{line['mean']:.4g}"
+        shown = f"{line['measure']} {mean} ({span(line['measure'], line['interval'])})"
+    return [line["trial"], f"{line['done']} of {line['seeds']}", f"{line['steps']:,}", shown, line["state"]]

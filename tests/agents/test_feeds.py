@@ -127,6 +127,14 @@ def test_a_buffer_is_owned_by_the_loop_and_the_corridor_is_learned(loop, feed):
         assert int(one.state.updates) == 60 * 10
 
 
+def test_seeds_side_by_side_wait_for_their_buffers_without_copying_them():
+    """Under `vmap` a branch on a mapped flag would become a selection of whole buffers in every update."""
+    loop = DeviceLoop(learner(FEEDS["replay"]()), CHAIN, parse(""), n=8, seeds=(0, 1), together=True)
+    tree = jax.eval_shape(loop._start, loop._seeds, None, ())
+    program = str(jax.make_jaxpr(loop._advance)(tree, (), 1, 1, np.zeros(2, np.int32)))
+    assert "cond[" in program
+
+
 def test_seeds_side_by_side_own_a_buffer_each():
     made = LOOPS["device"](learner(FEEDS["replay"]()), seeds=(0, 1))
     alone = LOOPS["device"](learner(FEEDS["replay"]()), seeds=(1,))

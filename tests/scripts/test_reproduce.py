@@ -68,7 +68,7 @@ def played(module, monkeypatch):
     """Seeds are finished at once, without being trained; the list of their labels."""
     runs, labels = module("runs"), []
 
-    def finish(seed, trial, covers, quiet):
+    def finish(seed, trial, asked, quiet):
         labels.append(trial.label)
         notes = {"trial": trial._asdict(), "seed": seed.number, "steps": trial.steps, "options": {}, "commit": "abc"}
         notes |= {"hardware": {}, "packages": {}, "rate": {"steps": trial.steps, "seconds": 2.0}}
@@ -129,7 +129,7 @@ def test_a_plan_is_run_once(reproduce, tiny, module, tmp_path, monkeypatch):
 
 def test_a_table_with_none_but_shared_runs_has_not_begun(module, tmp_path):
     made, result, runs = module("plan"), module("result"), module("runs")
-    shared, own = (made.Trial(label, "ppo", "Chain-v0", 1) for label in ("shared", "own"))
+    shared, own = (made.Trial(label, "ppo", "Chain-v0", steps) for label, steps in (("shared", 1), ("own", 2)))
     plan = made.Plan("", {"a": made.Table("", (shared,), ()), "b": made.Table("", (shared, own), ())})
     done, waiting = runs.Seed(tmp_path, 0, 1, {"steps": 1}), runs.Seed(tmp_path, 0, 0, None)
     seen = {"a": {"shared": [done]}, "b": {"shared": [done], "own": [waiting]}}
@@ -297,8 +297,8 @@ def seeds(module, *rates):
     ],
 )
 def test_a_claim_holds_if_intervals_are_apart(module, mine, theirs, least, verdict):
-    claim = module("plan").Claim("a is better", "a", ("b",), least)
-    found = module("result").judged(claim, {"a": seeds(module, *mine), "b": seeds(module, *theirs)})
+    claim, table = module("plan").Claim("a is better", "a", ("b",), least), module("plan").Table("", (), ())
+    found = module("result").judged(claim, table, {"a": seeds(module, *mine), "b": seeds(module, *theirs)})
     assert found["verdict"] == verdict
     assert found["missing"] == [label for label, rates in (("a", mine), ("b", theirs)) if None in rates]
 
@@ -319,7 +319,63 @@ def test_the_time_left_is_that_of_each_trials_own_rate(module, tiny, tmp_path):
     assert status.state(first["slow"]) == f"running: seed 1 at step {STEPS // 2:,}"
 
 
-@pytest.mark.parametrize(("name", "budget"), [(n, b) for n in ("bebold", "agac") for b in ("small", "full")])
+def test_means_may_be_compared_instead(module):
+    made = module("plan")
+    claim, table = made.Claim("a is as good", "a", ("b",), means=True), made.Table("", (), ())
+    wide, even = seeds(module, 0, 100), seeds(module, 50, 50)
+    assert module("result").judged(claim, table, {"a": wide, "b": even})["verdict"] == "held"
+    assert module("result").judged(claim, table, {"a": seeds(module, 0, 99), "b": even})["verdict"] == "not reproduced"
+
+
+def test_what_is_above_a_constraint_is_taken_off_the_return_of_each_seed(module):
+    made, scores = module("plan"), module("scores")
+    # Of expectations: an episode far above the limit is made up for by one below it.
+    done = [EMPTY | {"returns": [10.0, 20.0], "costs": costs} for costs in ([0.0, 0.2], [0.2, 0.4])]
+    found = scores.summary(done, made.Constraint(beta=0.1, kappa=50.0))
+    assert found["cost"]["per_seed"] == pytest.approx([0.1, 0.3])
+    assert found["overshoot"]["per_seed"] == pytest.approx([0.0, 0.2])
+    assert found["penalised"]["per_seed"] == pytest.approx([15.0, 5.0])
+    assert "penalised" not in scores.summary(done)
+    assert "penalised" not in scores.summary([EMPTY], made.Constraint(0.1, 50.0))
+
+
+def test_runs_of_another_paper_serve_where_trials_are_the_same(module, tmp_path):
+    made, runs = module("plan"), module("runs")
+    lent, own = made.Trial("a", "ppo", "Chain-v0", 1), made.Trial("b", "ppo", "Chain-v0", 2)
+    lender = made.Plan("", {"first": made.Table("", (lent,), ())})
+    plan = made.Plan("", {"mine": made.Table("", (lent._replace(label="other"), own), ())}, lenders={"bebold": lender})
+    out = tmp_path / "agac-tiny-0.5"
+    (seed,) = runs.look(plan, out, lent._replace(label="other"), 1)
+    assert seed.folder == tmp_path / "bebold-tiny-0.5/first/a/seed-0"
+    assert runs.look(plan, out, own, 1)[0].folder == out / "mine/b/seed-0"
+    assert made.shortened(plan._replace(lenders={"bebold": lender}), 0.5).home(lent).paper == "bebold"
+
+
+def test_a_peer_is_trained_in_its_own_process_and_scored_alike(reproduce, tiny, module, monkeypatch, tmp_path):
+    peers = module("peers")
+    monkeypatch.setitem(peers.PACKAGES, "fake.py", "json")
+    (tmp_path / "scripts/peers").mkdir(parents=True)
+    (tmp_path / "scripts/peers/fake.py").write_text(
+        "import json, sys\n"
+        "task, *numbers = sys.argv[1:]\n"
+        "found = {'returns': [float(n) for n in numbers], 'lengths': [1] * 3}\n"
+        "print(json.dumps(found | {'options': {'of': task}, 'packages': {}}))\n"
+    )
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    tiny.install(tiny.trial("slow", peer="fake.py"), tiny.trial("fast", peer="fake.py"))
+    result = json.loads(reproduce("--json")[1])
+    slow = result["tables"]["first"]["trials"]["slow"]
+    assert slow["return_mean"]["per_seed"] == [pytest.approx((STEPS + 0 + 100) / 3)]
+    assert slow["options"] == {"of": "PointMass-v0"}
+    assert "success" not in slow
+    monkeypatch.setitem(peers.PACKAGES, "fake.py", "no_such_package")
+    assert peers.missing("fake.py") == "it needs no_such_package, which is not installed: make bench brings it."
+
+
+PLANS = [(name, budget) for name in ("agac", "bebold", "control") for budget in ("small", "full")]
+
+
+@pytest.mark.parametrize(("name", "budget"), PLANS)
 def test_the_papers_plans_are_sound(module, name, budget):
     made, plan = module("plan"), module(name).BUDGETS[budget]()
     for table in plan.tables.values():
@@ -327,11 +383,12 @@ def test_the_papers_plans_are_sound(module, name, budget):
         assert len(set(labels)) == len(labels)
         for claim in table.claims:
             assert {claim.of, *claim.over} <= set(labels)
-            assert claim.measure in ("success", "return_mean", *module("coverage").MEASURES)
-            assert claim.measure in ("success", "return_mean") or table.coverage
+            assert claim.measure in module("scores").MEASURES
+            assert claim.measure not in module("coverage").MEASURES or table.coverage
+            assert claim.measure not in ("overshoot", "penalised") or table.constraint
         for trial in table.trials:
             lacking = made.lacking(trial)
-            assert lacking == "" or "has no bank of levels yet" in lacking
+            assert lacking == "" or "has no bank of levels yet" in lacking or "make bench brings it" in lacking
             wrappers.parse(trial.wrap, **trial.wrap_options)
     if (name, budget) == ("bebold", "full"):
         assert len(plan.tables) == 12
