@@ -46,6 +46,8 @@ def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) 
     episode and `next_X` from the ending step. All other extras are those of the step. With several agents an episode
     ends where `last` is set for all of them.
 
+    Where a step has numbers that are not finite its episode ends there, see `TimeStep`.
+
     Time limits belong to the environment, which counts its own steps and sets `last` itself: nothing here reads
     `spec.max_steps` (`envs.wrappers.time_limit` adds a limit).
 
@@ -87,6 +89,20 @@ def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) 
     def step(key: jax.Array, states: PyTree, actions: PyTree, data: PyTree = None) -> tuple[PyTree, TimeStep]:
         key_step, key_reset = jax.random.split(key)
         states, timestep = jax.vmap(env.step)(jax.random.split(key_step, n), states, actions)
-        return begin_anew(key_reset, states, timestep, data)
+        return begin_anew(key_reset, states, _ended_if_diverged(timestep), data)
 
     return Batch(env.spec, n, reset, step)
+
+
+def _ended_if_diverged(timestep: TimeStep) -> TimeStep:
+    """The TimeStep with the episodes ended that show a number that is not finite."""
+    reward = timestep.reward
+    diverged = ~jnp.isfinite(reward)
+    for leaf in jax.tree.leaves(timestep.next_obs):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            diverged |= ~jnp.isfinite(leaf).all(axis=tuple(range(reward.ndim, leaf.ndim)))
+    return timestep._replace(
+        reward=jnp.where(diverged, jnp.nan, reward),
+        discount=jnp.where(diverged, 1.0, timestep.discount),
+        last=timestep.last | diverged,
+    )

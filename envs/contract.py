@@ -92,6 +92,9 @@ class TimeStep(NamedTuple):
       next_obs: the true successor of the action just taken; differs from `obs` only where `last`.
       extras: named arrays declared in the spec. An extra that describes a state comes twice, like the
         observation itself: `grid_key` belongs to `obs` and `next_grid_key` to `next_obs`.
+
+    Where a simulation gives numbers that are not finite, its episode ends there: `reward` is NaN, `discount` 1, `last`
+    True, `obs` of a new episode, and `next_obs` whatever the simulation gave. The loops count and discard it.
     """
 
     obs: PyTree

@@ -14,7 +14,7 @@ from envs.registry import Listing, limits
 SUITE = "counting"
 EXTRA = ""
 ENDS = "terminate 3, truncate 4, both 5, terminate 1"
-KINDS = ("terminate", "truncate", "both")
+KINDS = ("terminate", "truncate", "both", "diverge")
 MARKS = 1_000_003
 
 
@@ -41,7 +41,8 @@ def make(
       max_steps: time limit in agent steps, 0 for none.
       repeat: action repeat.
       processes: step in spawned processes.
-      ends: how episodes end, such as `"terminate 3, both 5"`: each episode takes one of these by its seed.
+      ends: how episodes end, such as `"terminate 3, both 5"`: each episode takes one of these by its seed. Where one
+        diverges, `draw` is no number.
 
     Raises:
       UsageError: a script that cannot be read.
@@ -96,7 +97,12 @@ def create(script: list[tuple[str, int]]) -> Any:
             self.step_index += 1
             obs, info = self.seen()
             now = self.step_index == self.end
-            terminated, truncated = now and self.kind != "truncate", now and self.kind != "terminate"
+            terminated, truncated = (
+                now and self.kind in ("terminate", "both"),
+                now and self.kind in ("truncate", "both"),
+            )
+            if now and self.kind == "diverge":
+                obs["draw"][:] = np.nan
             return obs, self.step_index + int(action) / 10, terminated, truncated, {**info, "success": terminated}
 
         def seen(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from envs.contract import EnvSpec, HostEnv, PyTree, TimeStep
 from envs.errors import UsageError, missing_extra
-from envs.records import Recorder, action_layout, field, layout_of, leaves, present, timestep_of
+from envs.records import Recorder, action_layout, diverged, field, layout_of, leaves, present, timestep_of
 from envs.vector import cores
 
 Arrays = dict[str, np.ndarray]
@@ -117,9 +117,12 @@ class _Pool:
     def step(self, actions: np.ndarray) -> TimeStep:
         actions = np.array(actions, self.action_dtype)  # a copy: the recorder keeps it
         reward, terminated = self._play(self.everyone, actions)
-        last = terminated | (self.elapsed >= self.limit)
-        self.recorder.add(actions, last)
         next_obs, next_extras = self.reading.read(self.record, self.memory)
+        broken = diverged(reward, next_obs, next_extras)
+        if broken.any():
+            reward, terminated = np.where(broken, np.float32(np.nan), reward), terminated & ~broken
+        last = terminated | broken | (self.elapsed >= self.limit)
+        self.recorder.add(actions, last)
         obs, extras = next_obs, next_extras
         ended = _where(last)
         if ended.size:

@@ -65,6 +65,16 @@ def present(spec: EnvSpec) -> list[str]:
     return [field("obs", path) for path in leaves(spec.obs)] + [f"extras/{name}" for name in state_extras(spec)]
 
 
+def diverged(reward: np.ndarray, *trees: PyTree) -> np.ndarray:
+    """Which of `n` environments show a number that is not finite, in the reward or a leaf of the trees; bool `[n]`."""
+    found = ~np.isfinite(reward)
+    for tree in trees:
+        for leaf in leaves(tree).values():
+            if leaf.dtype.kind == "f":
+                found |= ~np.isfinite(leaf).reshape(len(found), -1).all(axis=1)
+    return found
+
+
 def action_layout(spec: EnvSpec) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of one environment's action."""
     match spec.action:

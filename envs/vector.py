@@ -25,6 +25,7 @@ from envs.errors import UsageError
 from envs.records import (
     Recorder,
     action_layout,
+    diverged,
     field,
     layout_of,
     leaves,
@@ -217,6 +218,8 @@ class Episodes:
             if terminated or truncated:
                 break
         self.write_state("next_", obs, info)  # Before the reset: engines reuse their buffers.
+        if diverged(np.asarray([total]), {name: self.record[name] for name, _ in self.obs["next_"]}).any():
+            total, terminated, truncated = float("nan"), False, True
         self.write_step(info, total, bool(terminated), bool(truncated))
         if terminated or truncated:
             self.reset(self.episode + 1)

@@ -51,10 +51,41 @@ def decide(
 ) -> Acting:
     """Takes one TimeStep through the wrappers to the agent, and its action back through them."""
     act_key, wrap_key = jax.random.split(key)
-    wrapped, timestep = wrapper.timestep(wrapped, raw, evaluate)
+    wrapped, timestep = wrapper.timestep(wrapped, settled(jnp, raw), evaluate)
     action, after, extras = agent.act(act_key, state, carry, timestep, evaluate)
     wrapped, sent = wrapper.action(wrap_key, wrapped, action)
     return Acting(wrapped, timestep, carry, after, action, sent, extras)
+
+
+def settled(xp: Any, raw: TimeStep) -> TimeStep:
+    """What the environments said, without rewards and extras that are not finite; the extra `diverged` says where.
+
+    `xp` is `numpy` or `jax.numpy`, whichever the arrays are of.
+    """
+    if "diverged" in raw.extras:
+        return raw
+    diverged = ~xp.isfinite(raw.reward)
+
+    def clean(leaf: Any) -> Any:
+        # Only what diverged: an extra may have its reasons to be infinite.
+        broken = diverged.reshape(diverged.shape + (1,) * (leaf.ndim - diverged.ndim))
+        return xp.where(broken & ~xp.isfinite(leaf), 0, leaf).astype(leaf.dtype)
+
+    extras = {name: jax.tree.map(clean, leaf) for name, leaf in raw.extras.items()}
+    return raw._replace(reward=xp.where(diverged, xp.float32(0), raw.reward), extras={**extras, "diverged": diverged})
+
+
+def stayed(xp: Any, before: PyTree, timestep: TimeStep) -> TimeStep:
+    """The TimeStep with the observation `before` as the successor of a step that diverged.
+
+    It then says that nothing happened, and that the episode was cut off there: what is learned from it is neutral.
+    """
+    diverged = timestep.extras["diverged"]
+
+    def pick(old: Any, new: Any) -> Any:
+        return xp.where(diverged.reshape(diverged.shape + (1,) * (new.ndim - diverged.ndim)), old, new)
+
+    return timestep._replace(next_obs=jax.tree.map(pick, before, timestep.next_obs))
 
 
 def lend(agent: Agent, state: State) -> State:

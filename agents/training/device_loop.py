@@ -154,6 +154,7 @@ def _update(agent: Agent, env: Env, wrapper: Chain, n: int) -> Callable[..., tup
             states, raw = batch.step(jax.random.fold_in(env_key, number), states, now.sent, data)
             key = jax.random.fold_in(act_key, number)
             after = actor.decide(agent, wrapper, False, key, state, now.carry, now.wrapper, raw)
+            after = after._replace(timestep=actor.stayed(jnp, now.timestep.obs, after.timestep))
             return (after, states), (now.action, now.extras, after.timestep)
 
         numbers = 1 + tree["updates"] * length + jnp.arange(length)

@@ -103,6 +103,7 @@ class Driver:
                 latest = report.metrics
                 self._check_finite(report)
                 step = loop.updates * loop.steps_per_update
+                self._tell_discarded(latest, step)
                 if line := loop.updates % self._log_every == 0 or loop.updates == self._updates:
                     clock = {"seconds": time.monotonic() - started, **report.clock}
                     latest = [self._line(index, values) for index, values in enumerate(latest)]
@@ -195,6 +196,16 @@ class Driver:
                 f"{where} is not finite at step {step:,}; the batch is in {path}, and --skip-nonfinite N goes on."
             )
 
+    def _tell_discarded(self, metrics: list[dict[str, Any]], step: int) -> None:
+        """Says so where a simulation diverged."""
+        for index, values in enumerate(metrics):
+            new = int(values["discarded"]) - self._notes[index]["discarded"]
+            self._notes[index]["discarded"] += new
+            if new:
+                seed = f"seed {self._loop.seeds[index]}: " if len(metrics) > 1 else ""
+                episodes = "1 episode" if new == 1 else f"{new} episodes"
+                self._say(f"{seed}{episodes} discarded by step {step:,}: the simulation gave numbers not finite")
+
     def _line(self, index: int, values: dict[str, Any]) -> dict[str, Any]:
         """The metrics of the last update, but all updates since the last line that were not finite."""
         notes = self._notes[index]
@@ -276,7 +287,7 @@ EVALUATION_SEED = 1_000_003  # added to a run's own, so that evaluation levels a
 
 # Of each seed: the length of its metrics' file, its best evaluation, and updates that were not finite, in all and up to
 # the last line of metrics.
-_NOTES = {"metrics": 0, "best": None, "skipped": 0, "logged": 0}
+_NOTES = {"metrics": 0, "best": None, "skipped": 0, "logged": 0, "discarded": 0}
 
 
 def _last_row(folder: Path) -> dict[str, Any]:

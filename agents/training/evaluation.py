@@ -15,6 +15,8 @@ from envs.contract import Env, HostEnv, HostMaker, TimeStep
 from envs.errors import UsageError
 from envs.wrappers import Chain, WrapperState
 
+MOST_DISCARDED = 10  # episodes whose simulation diverged for each that is asked for
+
 
 class Scores(NamedTuple):
     """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none.
@@ -92,7 +94,7 @@ class Evaluator:
         found: list[list[tuple[Any, ...]]] = [[] for _ in range(n)]
         spec = self._maker.spec
         reports_success, costs = "success" in spec.extras, "cost" in spec.extras
-        step = 0
+        step = discarded = 0
         while any(len(episodes) < rounds for episodes in found):
             if watch:
                 watch(env, step)
@@ -102,11 +104,17 @@ class Evaluator:
             cost += raw.extras["cost"] if costs else 0.0
             steps += 1
             for index in np.flatnonzero(raw.last):
+                if not np.isfinite(current[index]):
+                    discarded += 1
+                    current[index], cost[index], steps[index] = 0.0, 0.0, 0
+                    continue
                 success = bool(raw.extras["success"][index]) if reports_success else False
                 scores = [float(raw.extras[name][index]) for name in spec.scores]
                 scores += [float(cost[index] / steps[index])] if costs else []
                 found[index].append((float(current[index]), int(steps[index]), success, *scores))
                 current[index], cost[index], steps[index] = 0.0, 0.0, 0
+            if discarded > MOST_DISCARDED * self._episodes:
+                raise UsageError(f"{spec.id} was simulated to numbers that are not finite {discarded} times.")
             step += 1
         # Round by round, so that the first `episodes` are spread over all places.
         flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]

@@ -147,9 +147,12 @@ class HostLoop(Loop):
             now = self._acting
             actions.append(now.action)
             extras.append(now.extras)
-            raw = self._env.step(np.asarray(now.sent))
+            raw = actor.settled(np, self._env.step(np.asarray(now.sent)))
             decided = self._decide(self._act_key, np.uint32(offset + step), state, now.carry, now.wrapper, raw)
             self._acting = decided._replace(timestep=raw) if self._unwrapped else decided
+            if raw.extras["diverged"].any():
+                stayed = actor.stayed(np, *jax.device_get((now.timestep.obs, self._acting.timestep)))
+                self._acting = self._acting._replace(timestep=stayed)
             jax.tree.map(partial(_write, step), timestep, self._acting.timestep)
         return actor.unroll(begun, actions, extras, timestep)
 

@@ -19,7 +19,8 @@ class Episodes(NamedTuple):
 
     `current`, `cost` and `steps` are `[B]`; `returns`, `lengths`, `successes`, `costs` are rings of `max(WINDOW, B)`,
     and so is each of the spec's `scores`; `ended` counts all episodes so far. An episode's cost is the mean of its
-    steps' extra `cost`, where there is one.
+    steps' extra `cost`, where there is one. `discarded` counts the episodes whose simulation diverged: they are in
+    nothing else.
     """
 
     current: jax.Array
@@ -30,6 +31,7 @@ class Episodes(NamedTuple):
     successes: jax.Array
     costs: jax.Array
     ended: jax.Array
+    discarded: jax.Array
     scores: dict[str, jax.Array] = {}  # noqa: RUF012
 
 
@@ -66,6 +68,7 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
         successes=jnp.zeros(ring),
         costs=jnp.zeros(ring),
         ended=jnp.zeros((), jnp.int32),
+        discarded=jnp.zeros((), jnp.int32),
         scores={name: jnp.zeros(ring) for name in spec.scores},
     )
     buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
@@ -106,9 +109,11 @@ def count(episodes: Episodes, timestep: TimeStep) -> Episodes:
     reward = timestep.extras.get("raw_reward", timestep.reward)
     current, steps = episodes.current + reward, episodes.steps + 1
     last = timestep.last
+    diverged = timestep.extras.get("diverged", jnp.zeros_like(last))
+    over = last & ~diverged
     ring = episodes.returns.shape[0]
     # Episodes that end together take consecutive places; the others are sent outside the ring and dropped.
-    place = jnp.where(last, (episodes.ended + jnp.cumsum(last) - 1) % ring, ring)
+    place = jnp.where(over, (episodes.ended + jnp.cumsum(over) - 1) % ring, ring)
     success = timestep.extras.get("success", jnp.zeros_like(last))
     cost = episodes.cost + timestep.extras.get("cost", jnp.zeros_like(reward))
 
@@ -123,7 +128,8 @@ def count(episodes: Episodes, timestep: TimeStep) -> Episodes:
         lengths=kept(episodes.lengths, steps),
         successes=kept(episodes.successes, success),
         costs=kept(episodes.costs, cost / steps),
-        ended=episodes.ended + last.sum(dtype=jnp.int32),
+        ended=episodes.ended + over.sum(dtype=jnp.int32),
+        discarded=episodes.discarded + diverged.sum(dtype=jnp.int32),
         scores={name: kept(values, timestep.extras[name]) for name, values in episodes.scores.items()},
     )
 
@@ -136,6 +142,7 @@ def report(episodes: Episodes, spec: EnvSpec) -> dict[str, jax.Array]:
     mean = lambda values: jnp.where(known.any(), (known * values).sum() / known.sum(), jnp.nan)  # noqa: E731
     found = {
         "episodes": episodes.ended,
+        "discarded": episodes.discarded,
         "episode_return": mean(episodes.returns),
         "episode_length": mean(episodes.lengths),
     }
@@ -164,10 +171,19 @@ def learn(
     if "cost" in spec.extras:
         latest = episodes.costs[(episodes.ended - 1) % len(episodes.costs)]
         state = with_cost(state, episodes.ended, latest)
-    rollout = rollout._replace(extras={**rollout.extras, **extras})
+    rollout = _without_marks(rollout._replace(extras={**rollout.extras, **extras}))
     steps = learner.steps + rollout.timestep.last.size
     state, buffer, metrics = _update(agent, key, state, learner.buffer, rollout, steps)
     return Learner(state, memory, episodes, buffer, steps), {**metrics, **report(episodes, spec)}
+
+
+def _without_marks(rollout: Rollout) -> Rollout:
+    """The rollout without the extra `diverged`, which nothing is learned from."""
+
+    def without(timestep: TimeStep) -> TimeStep:
+        return timestep._replace(extras={name: leaf for name, leaf in timestep.extras.items() if name != "diverged"})
+
+    return rollout._replace(start=without(rollout.start), timestep=without(rollout.timestep))
 
 
 def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout: Rollout, steps: jax.Array):

@@ -15,7 +15,7 @@ from scripts.reproductions.plan import Plan, shortened
 from scripts.reproductions.status import Failed, Job, looked, show, unable
 
 # A paper's module of this package, which holds its `BUDGETS`, has its name.
-NAMES = ("agac", "bebold", "control")
+NAMES = ("agac", "bebold", "control", "meta_d4pg")
 
 
 @dataclass(frozen=True)

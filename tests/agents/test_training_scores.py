@@ -31,9 +31,9 @@ def step(depth, last) -> TimeStep:
 
 def test_the_last_value_of_each_episode_is_averaged():
     ring = np.zeros(learner.WINDOW, np.float32)
-    episodes = learner.Episodes(
-        np.zeros(2), np.zeros(2), np.zeros(2, np.int32), ring, ring, ring, ring, np.int32(0), {"depth": ring}
-    )
+    none, nobody = np.int32(0), np.zeros(2)
+    rings = (ring, ring, ring, ring)
+    episodes = learner.Episodes(nobody, nobody, nobody.astype(np.int32), *rings, none, none, {"depth": ring})
     count, read = jax.jit(learner.count), jax.jit(lambda episodes: learner.report(episodes, SPEC))
     assert np.isnan(read(episodes)["depth"])
     for depth, last in (([9, 9], [False, False]), ([4, 9], [True, False]), ([7, 1], [False, True])):

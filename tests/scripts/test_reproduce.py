@@ -373,6 +373,7 @@ def test_a_peer_is_trained_in_its_own_process_and_scored_alike(reproduce, tiny, 
 
 
 PLANS = [(name, budget) for name in ("agac", "bebold", "control") for budget in ("small", "full")]
+PLANS += [("meta_d4pg", "small")]
 
 
 @pytest.mark.parametrize(("name", "budget"), PLANS)
