@@ -35,9 +35,10 @@ def categorical_project(z_p: jax.Array, probs: jax.Array, z_q: jax.Array) -> jax
 
     z_q = jax.lax.stop_gradient(z_q)
     low, high = z_q[0], z_q[-1]
-    apart = jnp.clip(z_p, low, high)[..., None, :] - z_q[:, None]
+    # Summed over an axis before the last: XLA's CPU makes vectors of the last one, and no sum along it.
+    apart = jnp.clip(z_p, low, high)[..., :, None] - z_q
     share = jnp.maximum(1 - jnp.abs(apart) * ((len(z_q) - 1) / (high - low)), 0)
-    return jnp.sum(share * probs[..., None, :], axis=-1)
+    return jnp.sum(share * probs[..., :, None], axis=-2)
 
 
 def categorical_target(

@@ -12,7 +12,18 @@ from scripts.benchmarks.benchmark import ROOT, Benchmark, Peer, measure_peer, re
 from scripts.entry import ended
 
 # A benchmark's module of this package, which holds its `BENCHMARK`, has its name.
-NAMES = ("minigrid_device", "minigrid_host", "nethack", "replay", "sac", "startup", "train_device", "update")
+NAMES = (
+    "critics",
+    "minigrid_device",
+    "minigrid_host",
+    "nethack",
+    "replay",
+    "sac",
+    "seeds",
+    "startup",
+    "train_device",
+    "update",
+)
 
 
 @dataclass(frozen=True)
