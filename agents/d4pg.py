@@ -77,7 +77,9 @@ def loss(base: Base, state: State, params: Any, key: jax.Array, batch: Batch, co
     q = losses.categorical_mean(logits, z)
     # Cross entropy less the entropy of the target: how far the critic is off, 0 where it is right.
     apart = error + jnp.sum(jnp.where(target > 0, target * jnp.log(jnp.where(target > 0, target, 1.0)), 0.0), -1)
-    return terms, {"q": q.mean(), "divergence": apart.mean(), "priority": apart}
+    # What lies beyond the atoms is heaped on the last ones: much there says that the range is too small.
+    at_ends = (target[:, 0] + target[:, -1]).mean()
+    return terms, {"q": q.mean(), "divergence": apart.mean(), "at_ends": at_ends, "priority": apart}
 
 
 def evaluate(base: Base, state: State, critic: Any, batch: Batch, constant: bool = True) -> tuple[jax.Array, jax.Array]:

@@ -18,10 +18,11 @@ from agents.training.evaluation import Evaluator
 from agents.training.learner import WINDOW
 from agents.training.loop import Loop, Report
 from agents.training.metrics import Metrics, read
-from agents.training.progress import Progress, size
+from agents.training.progress import Progress
 from agents.training.provenance import provenance, write_json
 from envs.contract import Env, HostMaker, PyTree
 from envs.errors import UsageError
+from replay import sizes
 
 
 class Interrupt:
@@ -71,6 +72,7 @@ class Driver:
         self._eval_every = max(1, round(config.eval_every / loop.steps_per_update)) if config.eval_every else 0
         self._notes: list[dict[str, Any]] = [dict(_NOTES) for _ in folders]
         self._began = time.monotonic()
+        self._warned: set[str] = set()
         self._reach = 1  # updates of the next call; the first one compiles
 
     def run(self) -> list[dict[str, Any]]:
@@ -80,7 +82,11 @@ class Driver:
         self._bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in _arrays(template))
         seeds = ", ".join(map(str, loop.seeds))
         settings = f"{config.matmul_precision} precision{', deterministic' if config.deterministic else ''}"
-        self._say(f"{self._agent.name} on {loop.spec.id}, seed {seeds}: {size(self._bytes)} of state each, {settings}")
+        buffer = sizes.size_of(template["learner"].buffer)
+        kept = f"{sizes.words(self._bytes)} of state each" + (f", {sizes.words(buffer)} of it replay" if buffer else "")
+        self._say(f"{self._agent.name} on {loop.spec.id}, seed {seeds}: {kept}, {settings}")
+        if buffer:
+            sizes.require_room(buffer * len(loop.seeds))
         resumed = config.resume and self._resume(template)
         started = time.monotonic()
         if not resumed:
@@ -107,6 +113,7 @@ class Driver:
                 if line := loop.updates % self._log_every == 0 or loop.updates == self._updates:
                     clock = {"seconds": time.monotonic() - started, **report.clock}
                     latest = [self._line(index, values) for index, values in enumerate(latest)]
+                    self._warn(latest)
                     for writer, values in zip(metrics, latest, strict=True):
                         writer.write(step, loop.updates, values, clock)
                 progress.update(step, _shown(latest[0]))
@@ -206,6 +213,14 @@ class Driver:
                 episodes = "1 episode" if new == 1 else f"{new} episodes"
                 self._say(f"{seed}{episodes} discarded by step {step:,}: the simulation gave numbers not finite")
 
+    def _warn(self, metrics: list[dict[str, Any]]) -> None:
+        """Says once what a metric gives away that a run should not go on with unnoticed."""
+        for name, (most, sentence) in _ALARMS.items():
+            worst = max((float(values.get(name, 0.0)) for values in metrics), default=0.0)
+            if worst > most and name not in self._warned:
+                self._warned.add(name)
+                self._say(f"{sentence} ({name} is {worst:.2f})")
+
     def _line(self, index: int, values: dict[str, Any]) -> dict[str, Any]:
         """The metrics of the last update, but all updates since the last line that were not finite."""
         notes = self._notes[index]
@@ -287,6 +302,8 @@ EVALUATION_SEED = 1_000_003  # added to a run's own, so that evaluation levels a
 
 # Of each seed: the length of its metrics' file, its best evaluation, and updates that were not finite, in all and up to
 # the last line of metrics.
+# Metrics that tell of a setting that does not fit: the most that is well, and what more of it means.
+_ALARMS = {"at_ends": (0.5, "most of the returns that are learned lie beyond v_min and v_max: give them a wider range")}
 _NOTES = {"metrics": 0, "best": None, "skipped": 0, "logged": 0, "discarded": 0}
 
 

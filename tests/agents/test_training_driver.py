@@ -18,6 +18,7 @@ from agents.training.device_loop import DeviceLoop
 from agents.training.learner import WINDOW
 from agents.training.provenance import commit
 from envs.errors import UsageError
+from replay import sizes
 
 STOP = 1e-9  # hours: the run stops after its next update
 UPDATE = 4 * 8  # environment steps: four environments, unrolls of eight
@@ -270,3 +271,30 @@ def test_how_far_one_call_goes_changes_nothing(tmp_path, monkeypatch):
     assert [(row["update"], row["nonfinite"]) for row in metrics(tmp_path / "far")] == [(4, 1), (8, 1)]
     for name in ("near", "parts"):
         same_run(tmp_path / "far", tmp_path / name)
+
+
+# -------------------------------------------------------------------------------------------- WHAT IS SAID IN TIME
+
+REPLAY = {"hidden": (8,), "critic_hidden": (8,), "envs": 4, "warmup": 32, "unroll": 8, "batch": 8}
+
+
+def replayed(out, **options):
+    env = envs.make("PointMass-v0")
+    agent = agents.make("d4pg", env.spec, **{**REPLAY, "uniform.capacity": 1000, **options})
+    return agents.train(agent, env, envs=4, steps=6 * UPDATE, out=str(out), tensorboard=False, log_every=1)
+
+
+def test_a_buffer_without_room_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "room", lambda host=False, total=False: 10**9 if total else 1000)
+    with pytest.raises(UsageError, match=r"the replay buffer takes \d+ kB of memory, of which are free only 1 kB"):
+        replayed(tmp_path / "run")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_returns_beyond_the_atoms_are_told_once(tmp_path, capsys):
+    replayed(tmp_path / "wide")
+    said = capsys.readouterr().err
+    assert "of it replay" in said
+    assert "lie beyond v_min and v_max" not in said
+    replayed(tmp_path / "narrow", v_min=-1e-6, v_max=1e-6)
+    assert capsys.readouterr().err.count("lie beyond v_min and v_max: give them a wider range (at_ends is") == 1
