@@ -18,7 +18,7 @@ def updates(agent: str, seeds: int = 1, **options: Any) -> Callable[[int], None]
 
     import agents
     import envs
-    from agents.agent import Sample
+    from agents.agent import Replay, Sample
     from agents.training.device_loop import DeviceLoop
     from envs import wrappers
     from envs.contract import Env
@@ -26,6 +26,8 @@ def updates(agent: str, seeds: int = 1, **options: Any) -> Callable[[int], None]
     env = envs.make(TASK, speed_limit=0.5)
     assert isinstance(env, Env)
     made = agents.make(agent, env.spec, **{"envs": 8, "warmup": 10 * FILL, "uniform.capacity": 10_000, **options})
+    feed = made.feed
+    assert isinstance(feed, Replay)
     loop = DeviceLoop(made, env, wrappers.parse(""), n=8, seeds=(0,))
     loop.start()
     loop.advance(count=FILL // 8)
@@ -34,7 +36,7 @@ def updates(agent: str, seeds: int = 1, **options: Any) -> Callable[[int], None]
 
     def one(state: Any, key: jax.Array) -> Any:
         sample_key, update_key = jax.random.split(key)
-        return made.update(update_key, state, Sample(*made.feed.buffer.sample(sample_key, buffer, made.feed.size)))[0]
+        return made.update(update_key, state, Sample(*feed.buffer.sample(sample_key, buffer, feed.size)))[0]
 
     def each(states: Any, key: jax.Array) -> tuple[Any, None]:
         if seeds == 1:  # not mapped over: `vmap` would take both sides of every branch
