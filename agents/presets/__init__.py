@@ -22,6 +22,7 @@ class Preset(NamedTuple):
     tasks: dict[str, dict[str, Any]]
 
 
+_LIGHT = "a small network without map or memory: NetHack's steps hardly wait for it"
 _FRUGAL = "many small steps on few environments: MiniGrid in the fewest steps, with any bonus"
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -35,6 +36,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             {"MiniGrid-*": {**minigrid.FAST, **minigrid.BONUSES}, "*-v5": control.MUJOCO, **nethack.PLAIN},
         ),
         "frugal": Preset(_FRUGAL, {"MiniGrid-*": minigrid.FRUGAL}),
+        "light": Preset(_LIGHT, nethack.lightened(nethack.PLAIN)),
         "deir": Preset("DEIR on its authors' PPO, GRU and small convolutions", {"MiniGrid-*": minigrid.DEIR}),
         "noveld": Preset("NovelD as DEIR's authors ran it beside theirs", {"MiniGrid-*": minigrid.NOVELD}),
     },
@@ -59,6 +61,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             {"MiniGrid-*": minigrid.BEBOLD_FAST, **nethack.BEBOLD},
         ),
         "frugal": Preset(_FRUGAL, {"MiniGrid-*": minigrid.BEBOLD_FRUGAL}),
+        "light": Preset(_LIGHT, nethack.lightened(nethack.BEBOLD)),
     },
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from scripts.benchmarks.benchmark import Benchmark, Measured
 
 TASK = "NetHackScore-v0"
+PRESET = "light"
 WARM_UP = 2  # updates before anything is measured: the first ones compile
 UPDATES = 3  # measured with nothing else running; the middle one is what the sleeping learner sleeps
 ROUNDS = 4  # turns of each part
@@ -42,7 +43,7 @@ def measure(seconds: int) -> Measured:
                 run(part, spent[name], until=seconds * (number + 1) / ROUNDS)
         rates = {name: loop.steps_per_update * each["updates"] / each["seconds"] for name, each in spent.items()}
         config = {
-            "agent": "bebold, preset fast",
+            "agent": f"bebold, preset {PRESET}",
             "env": TASK,
             "parameters": count(loop.learner.state.params),
             "steps of an update": loop.steps_per_update,
@@ -75,11 +76,11 @@ def options() -> dict[str, Any]:
     """The preset's options for the task."""
     from agents import presets
 
-    return presets.find("bebold", "fast", TASK)
+    return presets.find("bebold", PRESET, TASK)
 
 
 def paused_loop() -> Any:
-    """The host loop as `train bebold --preset fast` runs it, before its start, with a learner that can be paused."""
+    """The host loop as `train bebold --preset light` runs it, before its start, with a learner that can be paused."""
     import numpy as np
 
     import agents
