@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.commands.figure import Curve, curves
+from agents.commands.figure import Curve, Spot, curves, spread
 from agents.commands.output import emit
 from agents.commands.parser import Parser, configured
 from agents.config import require
@@ -22,12 +22,14 @@ _LABELS = {
     "episode_return": "episode return",
     "episode_length": "episode length (steps)",
     "success": "success rate",
+    "cost": "mean cost of an episode's steps",
     "entropy": "policy entropy (nats)",
     "eval/success": "success rate in evaluation",
     "eval/return_mean": "mean return in evaluation",
     "eval/return_iqm": "interquartile mean of return in evaluation",
     "clock/seconds": "wall-clock time (s)",
 }
+_SPREAD = "means at the end of training; the crosses span the lowest to the highest seed"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Config:
     """What to draw: return, success, length, loss, or another name out of the runs' metrics."""
     x: str = "step"
     """What to draw it over: step, update or seconds."""
+    against: str = ""
+    """Draw one spot for each run instead: the last metric against the last of this one, such as cost."""
     out: str = "figure.png"
     """The picture to write, .png, .pdf or .svg."""
     smooth: int = 1
@@ -57,17 +61,19 @@ def run(argv: Sequence[str]) -> None:
     config = configured(Config, found)
     groups = {label: read(folder) for label, folder in labels(found["words"]).items()}
     known = {name for seeds in groups.values() for rows in seeds for row in rows for name in row}
-    metric, x = resolve(config.metric, known), resolve(config.x, known)
-    drawn = {label: [_curve(rows, x, metric, label) for rows in seeds] for label, seeds in groups.items()}
-    y_label = _LABELS.get(metric, metric.replace("_", " "))
-    path = curves(
-        drawn,
-        config.out,
-        x_label=_LABELS.get(x, x.replace("_", " ")),
-        y_label=y_label,
-        title=config.title or y_label[0].upper() + y_label[1:],
-        smooth=config.smooth,
-    )
+    metric, x = resolve(config.metric, known), resolve(config.against or config.x, known)
+    x_label, y_label = (_LABELS.get(name, name.replace("_", " ")) for name in (x, metric))
+    names = {"x_label": x_label, "y_label": y_label, "title": config.title or y_label[0].upper() + y_label[1:]}
+    over = "step" if config.against else x
+    drawn = {label: [_curve(rows, over, metric, label) for rows in seeds] for label, seeds in groups.items()}
+    if config.against:
+        limits = {row["threshold"] for seeds in groups.values() for rows in seeds for row in rows if "threshold" in row}
+        spots = {label: _spot(seeds, x, metric, label) for label, seeds in groups.items()}
+        # Where all runs were allowed the same, that is drawn too.
+        limit = limits.pop() if x == "cost" and len(limits) == 1 else None
+        path = spread(spots, config.out, limit=limit, limit_label="allowed", caption=_SPREAD, **names)
+    else:
+        path = curves(drawn, config.out, smooth=config.smooth, **names)
     if found["json"]:
         emit({"figure": str(path), "metric": metric, "x": x, "runs": [_summary(*item) for item in drawn.items()]})
     else:
@@ -122,6 +128,13 @@ def _curve(rows: Rows, x: str, metric: str, label: str) -> Curve:
     if not points:
         raise UsageError(f"{label} has no {metric} over {x}.")
     return Curve(*np.asarray(points).T)
+
+
+def _spot(seeds: Sequence[Rows], x: str, metric: str, label: str) -> Spot:
+    """The means over the seeds of both metrics at their last lines, from the lowest to the highest."""
+    ends = [[_curve(rows, "step", name, label).y[-1] for rows in seeds] for name in (x, metric)]
+    (across, width), (up, height) = ((float(np.mean(values)), (min(values), max(values))) for values in ends)
+    return Spot(across, width, up, height)
 
 
 def _summary(label: str, seeds: Sequence[Curve]) -> dict[str, Any]:

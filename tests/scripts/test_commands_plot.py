@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.commands.figure import Curve, apart, band, curves, smoothed
-from agents.commands.plot import labels
+from agents.commands.figure import Curve, Spot, apart, band, curves, smoothed, spread
+from agents.commands.plot import _spot, labels
 from envs.errors import UsageError
 
 
@@ -88,6 +88,7 @@ def test_smoothing_keeps_straight_lines_and_has_no_lag():
     np.testing.assert_allclose(smoothed(Curve(x, spike), 1).y, spike)
 
 
+@settings(deadline=None)  # the first example imports SciPy
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_labels_keep_their_order_and_distance(heights):
     places = apart(heights, 0.05, 0.0, 1.0)
@@ -106,3 +107,31 @@ def test_more_groups_than_colours(tmp_path):
     line = Curve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
     groups = {f"run {i}": [line] for i in range(9)}
     assert curves(groups, tmp_path / "many.png", x_label="x", y_label="y", title="many").stat().st_size > 0
+
+
+def test_one_metric_against_another_is_a_spot_for_each_run(command, tmp_path):
+    for name, cost in (("d4pg", 0.4), ("meta_l", 0.2)):
+        for seed in range(2):
+            run = write_run(tmp_path / name / f"seed-{seed}", [0.0, 10.0 + seed])
+            rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            rows = [row | {"cost": cost, "threshold": 0.1} for row in rows]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "balance.svg"
+    said = command("plot", tmp_path / "d4pg", tmp_path / "meta_l", "--against", "cost", "--out", out, "--json")
+    assert said.result["x"] == "cost"
+    assert [run["last"] for run in said.result["runs"]] == [[10.0, 11.0], [10.0, 11.0]]
+    assert "allowed" in out.read_text()  # all have one threshold
+    spot = _spot([[{"step": 1, "cost": 0.1, "r": 5.0}], [{"step": 1, "cost": 0.3, "r": 9.0}]], "cost", "r", "x")
+    assert spot == Spot(0.2, (0.1, 0.3), 7.0, (5.0, 9.0))
+
+
+def test_spots_have_their_names_in_order_and_crosses(tmp_path):
+    import imageio.v3 as imageio
+
+    spots = {"low": Spot(0.1, (0.0, 0.2), 1.0, (0.5, 1.5)), "high": Spot(0.3, (0.3, 0.3), 2.0, (2.0, 2.0))}
+    path = spread(spots, tmp_path / "s.png", x_label="cost", y_label="return", title="both", limit=0.15)
+    picture = imageio.imread(path)[..., :3].astype(int)
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (np.abs(picture - colour).sum(-1) < 12).sum() > 50
+    with pytest.raises(UsageError, match=r"name it \.png"):
+        spread(spots, tmp_path / "s.doc", x_label="", y_label="", title="")
