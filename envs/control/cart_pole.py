@@ -1,5 +1,7 @@
 """CartPole-v1: a cart balances a pole, as Gymnasium 1.2 steps it; and the motion of any cart with a pole."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,17 @@ from envs.control.episode import Outcome, environment, given
 GRAVITY, FORCE, DT = 9.8, 10.0, 0.02  # m/s^2, N, s
 CART, POLE, HALF = 1.0, 0.1, 0.5  # kg, kg, m: masses, and half of the pole's length
 TRACK, TILT = 2.4, 12 * 2 * np.pi / 360  # m, rad: beyond them an episode ends
+
+
+class Physics(NamedTuple):
+    """What a cart with a pole is like: half of the pole's length in m, and the masses of pole and cart in kg."""
+
+    half: jax.Array | float = HALF
+    pole: jax.Array | float = POLE
+    cart: jax.Array | float = CART
+
+
+STANDARD = Physics()
 
 
 def make(max_steps: int = 0) -> Env:
@@ -34,7 +47,7 @@ def make(max_steps: int = 0) -> Env:
 
 
 def accelerations(
-    angle: jax.Array, velocity: jax.Array, force: jax.Array, gravity: float
+    angle: jax.Array, velocity: jax.Array, force: jax.Array, gravity: float, physics: Physics = STANDARD
 ) -> tuple[jax.Array, jax.Array]:
     """Of the cart, in m/s^2, and of the pole, in rad/s^2, without friction.
 
@@ -49,11 +62,13 @@ def accelerations(
       velocity: `[]`, of the angle, in rad/s.
       force: `[]`, on the cart, in N.
       gravity: in m/s^2.
+      physics: `l`, `m` and `M`.
     """
-    sine, cosine, total = jnp.sin(angle), jnp.cos(angle), CART + POLE
-    push = (force + POLE * HALF * velocity**2 * sine) / total
-    turn = (gravity * sine - cosine * push) / (HALF * (4 / 3 - POLE * cosine**2 / total))
-    return push - POLE * HALF * turn * cosine / total, turn
+    half, pole, cart = physics
+    sine, cosine, total = jnp.sin(angle), jnp.cos(angle), cart + pole
+    push = (force + pole * half * velocity**2 * sine) / total
+    turn = (gravity * sine - cosine * push) / (half * (4 / 3 - pole * cosine**2 / total))
+    return push - pole * half * turn * cosine / total, turn
 
 
 def advance(key: jax.Array, body: jax.Array, action: jax.Array) -> Outcome:
@@ -65,10 +80,10 @@ def advance(key: jax.Array, body: jax.Array, action: jax.Array) -> Outcome:
     return Outcome(body, jnp.float32(1), terminated)
 
 
-def picture(body: np.ndarray, track: float) -> np.ndarray:
-    """The cart on its track, which reaches so far in m, and the pole."""
+def picture(body: np.ndarray, track: float, half: float = HALF) -> np.ndarray:
+    """The cart on its track, which reaches so far in m, and the pole, of which half is so long in m."""
     canvas, x, angle = drawing.canvas(2 * track + 1, 3.0), float(body[0]), float(body[2])
     canvas.bar((-track, 0), (track, 0), 0.02, drawing.GREY)
     canvas.bar((x - 0.15, 0), (x + 0.15, 0), 0.1, drawing.BLACK)
-    canvas.bar((x, 0), (x + 2 * HALF * np.sin(angle), 2 * HALF * np.cos(angle)), 0.04, drawing.RED)
+    canvas.bar((x, 0), (x + 2 * half * np.sin(angle), 2 * half * np.cos(angle)), 0.04, drawing.RED)
     return canvas.frame

@@ -6,7 +6,10 @@ from typing import Any
 
 from envs.errors import UsageError, nearest
 from envs.wrappers.actions import clip_action, rescale_action, sticky_actions
+from envs.wrappers.delays import delay_action, delay_obs, delay_reward
+from envs.wrappers.noise import drop_obs, noise_action, noise_obs, stick_obs
 from envs.wrappers.observations import frame_stack, one_hot_obs
+from envs.wrappers.perturb import perturb_action
 from envs.wrappers.reward import multiply_reward
 from envs.wrappers.statistics import normalize_obs, scale_reward
 from envs.wrappers.wrapper import Chain, Wrapper, chain
@@ -15,12 +18,20 @@ WRAPPERS: dict[str, Callable[..., Wrapper]] = {
     factory.__name__: factory
     for factory in (
         clip_action,
+        delay_action,
+        delay_obs,
+        delay_reward,
+        drop_obs,
         frame_stack,
         multiply_reward,
+        noise_action,
+        noise_obs,
         normalize_obs,
         one_hot_obs,
+        perturb_action,
         rescale_action,
         scale_reward,
+        stick_obs,
         sticky_actions,
     )
 }
