@@ -21,7 +21,6 @@ import optax
 
 from agents import ddpg, meta_l, offpolicy, parts, rc_d4pg
 from agents.agent import Agent, Sample, State
-from agents.auxiliary import pipeline as hooks
 from agents.config import require
 from agents.networks import off_policy as nets
 from agents.offpolicy import Base, Batch
@@ -86,27 +85,20 @@ def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
 
 def update(base: Base, loss: Callable, key: jax.Array, state: State, sample: Sample):
     """MetaL's update with the shape of the penalty in the multiplier's place."""
-    step_key, learn_key, after_key = jax.random.split(key, 3)
-    lent = offpolicy.host(base, state)
-    states, output, metrics = hooks.step(base.pipeline, step_key, state.auxiliaries, sample, lent)
-    state = state._replace(auxiliaries=states)
-    train, validation = meta_l.halves(offpolicy.batch_of(base, output.batch, output.bonus), base.config.validation)
-    price = state.variables["price"]
+    ready = meta_l.prepared(base, key, state, sample)
 
     def outer(shape: Any):
-        trained, found = meta_l.inner(base, state, learn_key, shaped(base, shape, train)[0], lent)
-        batch, means = shaped(base, shape, validation)
-        return meta_l.judged(base, state, trained.params, batch), (trained, found, means)
+        batch, _ = shaped(base, shape, ready.train)
+        trained, found = meta_l.inner(base, ready.state, ready.learn_key, batch, ready.host)
+        batch, means = shaped(base, shape, ready.validation)
+        return meta_l.judged(base, ready.state, trained.params, batch), (trained, found, means)
 
-    (value, (trained, found, means)), slope = jax.value_and_grad(outer, has_aux=True)(price["shape"])
-    finite = jnp.isfinite(optax.global_norm(slope))
-    slope = jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), slope)
-    step, opt = meta_l.optimiser(base.config).update(slope, price["opt"])
-    shape = optax.apply_updates(price["shape"], step)
-    state = rc_d4pg.priced(state, shape=shape, opt=opt, episodes=state.knobs["episodes"])
-    told = {"outer_loss": value, "meta_gradient": optax.global_norm(slope), **means}
+    shape = ready.state.variables["price"]["shape"]
+    (value, (trained, found, means)), slope = jax.value_and_grad(outer, has_aux=True)(shape)
+    state, slope = meta_l.descended(base, ready.state, "shape", slope)
     state = meta_l.moved(state, trained)
-    return offpolicy.finish(base, after_key, state), {**metrics, **found, **rc_d4pg.told(state), **told}
+    told = {"outer_loss": value, "meta_gradient": optax.global_norm(slope), **means}
+    return offpolicy.finish(base, ready.after_key, state), {**ready.metrics, **found, **rc_d4pg.told(state), **told}
 
 
 # ---------------------------------------------------------------------------------------------------------- MAKE

@@ -18,7 +18,7 @@ A single scalar is learned, so the derivative is taken forward: one more forward
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ import optax
 
 import losses
 from agents import d4pg, ddpg, offpolicy, parts, rc_d4pg
-from agents.agent import Agent, Sample, State
+from agents.agent import Agent, Host, Sample, State
 from agents.auxiliary import pipeline as hooks
 from agents.config import require
 from agents.offpolicy import Base, Batch
@@ -100,30 +100,56 @@ def judged(base: Base, state: State, params: Any, batch: Batch) -> jax.Array:
 # -------------------------------------------------------------------------------------------------------- UPDATE
 
 
+class Ready(NamedTuple):
+    """What an update with a meta-gradient begins with: the sample after the auxiliaries' `step`, split in two."""
+
+    state: State
+    train: Batch
+    validation: Batch
+    host: Host
+    metrics: dict[str, jax.Array]
+    learn_key: jax.Array
+    after_key: jax.Array
+
+
 def update(base: Base, loss: Callable, key: jax.Array, state: State, sample: Sample):
     """The six steps, and then what every off-policy update ends with."""
-    step_key, learn_key, after_key = jax.random.split(key, 3)
-    lent = offpolicy.host(base, state)
-    states, output, metrics = hooks.step(base.pipeline, step_key, state.auxiliaries, sample, lent)
-    state = state._replace(auxiliaries=states)
-    train, validation = halves(offpolicy.batch_of(base, output.batch, output.bonus), base.config.validation)
-    price = state.variables["price"]
+    ready = prepared(base, key, state, sample)
+    price = ready.state.variables["price"]
 
     def outer(alpha: jax.Array):
-        multiplier = next_multiplier(base, state, alpha)
-        trained, found = inner(base, state, learn_key, rc_d4pg.penalised(base, train, multiplier), lent)
-        told = judged(base, state, trained.params, rc_d4pg.penalised(base, validation, multiplier))
+        multiplier = next_multiplier(base, ready.state, alpha)
+        shaped = rc_d4pg.penalised(base, ready.train, multiplier)
+        trained, found = inner(base, ready.state, ready.learn_key, shaped, ready.host)
+        told = judged(base, ready.state, trained.params, rc_d4pg.penalised(base, ready.validation, multiplier))
         return told, (multiplier, trained, found)
 
     value, slope, (multiplier, trained, found) = jax.jvp(outer, (price["alpha"],), (jnp.ones(()),), has_aux=True)
-    # What is not finite would stay for ever.
-    slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
-    step, opt = optimiser(base.config).update(slope, price["opt"])
-    alpha = optax.apply_updates(price["alpha"], step)
-    state = rc_d4pg.priced(state, multiplier=multiplier, alpha=alpha, opt=opt, episodes=state.knobs["episodes"])
-    state = moved(state, trained)
+    state, slope = descended(base, ready.state, "alpha", slope)
+    state = moved(rc_d4pg.priced(state, multiplier=multiplier), trained)
     told = {"outer_loss": value, "meta_gradient": slope, "rate": base.config.multiplier_rate * jnp.exp(price["alpha"])}
-    return offpolicy.finish(base, after_key, state), {**metrics, **found, **rc_d4pg.told(state), **told}
+    return offpolicy.finish(base, ready.after_key, state), {**ready.metrics, **found, **rc_d4pg.told(state), **told}
+
+
+def prepared(base: Base, key: jax.Array, state: State, sample: Sample) -> Ready:
+    """The auxiliaries' `step`, and step 3."""
+    step_key, learn_key, after_key = jax.random.split(key, 3)
+    lent = offpolicy.host(base, state)
+    states, output, metrics = hooks.step(base.pipeline, step_key, state.auxiliaries, sample, lent)
+    batch = offpolicy.batch_of(base, output.batch, output.bonus)
+    train, validation = halves(batch, base.config.validation)
+    return Ready(state._replace(auxiliaries=states), train, validation, lent, metrics, learn_key, after_key)
+
+
+def descended(base: Base, state: State, name: str, slope: Any) -> tuple[State, Any]:
+    """Step 6: the part `name` of the price moved against its slope, and the slope, 0 where it was not finite."""
+    price = state.variables["price"]
+    # What is not finite would stay for ever.
+    finite = jnp.isfinite(optax.global_norm(slope))
+    slope = jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0.0), slope)
+    step, opt = optimiser(base.config).update(slope, price["opt"])
+    learned = {name: optax.apply_updates(price[name], step)}
+    return rc_d4pg.priced(state, **learned, opt=opt, episodes=state.knobs["episodes"]), slope
 
 
 def next_multiplier(base: Base, state: State, alpha: jax.Array) -> jax.Array:
@@ -134,7 +160,7 @@ def next_multiplier(base: Base, state: State, alpha: jax.Array) -> jax.Array:
     return jnp.where(knobs["episodes"] > 0, after, multiplier)
 
 
-def inner(base: Base, state: State, key: jax.Array, batch: Batch, lent: Any):
+def inner(base: Base, state: State, key: jax.Array, batch: Batch, lent: Host):
     """Step 4: one step of D4PG on a batch whose reward is shaped already."""
 
     def loss(params: Any, key: jax.Array, batch: Batch):
