@@ -372,8 +372,7 @@ def test_a_peer_is_trained_in_its_own_process_and_scored_alike(reproduce, tiny, 
     assert peers.missing("fake.py") == "it needs no_such_package, which is not installed: make bench brings it."
 
 
-PLANS = [(name, budget) for name in ("agac", "bebold", "control") for budget in ("small", "full")]
-PLANS += [("meta_d4pg", "small")]
+PLANS = [(name, budget) for name in ("agac", "bebold", "control", "meta_d4pg") for budget in ("small", "full")]
 
 
 @pytest.mark.parametrize(("name", "budget"), PLANS)
