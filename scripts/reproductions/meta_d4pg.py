@@ -2,8 +2,8 @@
 
 The paper's agents over thresholds that can be met and that cannot. `PointMass-v0` has a wind that no policy keeps out:
 its mean cost is at least `exp(-(0.5 / 0.3)^2 / 2) = 0.25`, so 0.1 is out of reach. The cart-pole is the paper's,
-written in JAX; the full budget has all four of its domains. Scores are the paper's `R_penalized` with `kappa` the largest return
-that is possible.
+written in JAX; the full budget has all four of its domains. Scores are the paper's `R_penalized` with `kappa` the
+largest return that is possible.
 """
 
 from typing import Any
