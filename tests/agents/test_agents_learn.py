@@ -135,14 +135,16 @@ def test_ppo_balances_the_pole_of_a_gymnasium_environment():
 
 def test_averages_are_unknown_before_an_episode_has_ended():
     ring = np.zeros(learner.WINDOW, np.float32)
-    none = learner.Episodes(np.zeros(4), np.zeros(4), np.zeros(4, np.int32), ring, ring, ring, ring, np.int32(0))
+    nobody, no = np.zeros(4), np.int32(0)
+    none = learner.Episodes(nobody, nobody, nobody.astype(np.int32), ring, ring, ring, ring, no, no)
     spec = envs.make("Chain-v0").spec
     report = jax.jit(lambda episodes: learner.report(episodes, spec))
-    assert all(np.isnan(value) for name, value in report(none).items() if name != "episodes")
+    assert all(np.isnan(value) for name, value in report(none).items() if name not in ("episodes", "discarded"))
     two = none._replace(returns=ring + 3.0, lengths=ring + 5.0, successes=ring + 0.5, ended=np.int32(2))
     found = report(two)
     assert {name: float(value) for name, value in found.items()} == {
         "episodes": 2.0,
+        "discarded": 0.0,
         "episode_return": 3.0,
         "episode_length": 5.0,
         "success": 0.5,
