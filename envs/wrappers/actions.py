@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from envs.batch import select
-from envs.contract import Box, Discrete, EnvSpec, MultiDiscrete, PyTree, TimeStep
+from envs.contract import Box, EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
-from envs.wrappers.wrapper import Wrapper, WrapperState, lead
+from envs.wrappers.wrapper import Wrapper, WrapperState, lead, no_action
 
 
 class Bounds(NamedTuple):
@@ -79,15 +79,7 @@ def sticky_actions(p: float = 0.25) -> Wrapper:
         raise UsageError(f"sticky_actions.p must lie in 0..1, but is {p}.")
 
     def init(spec: EnvSpec, n: int) -> WrapperState:
-        axes = lead(spec, n)
-        match spec.action:
-            case Discrete():
-                zeros = jnp.zeros(axes, jnp.int32)
-            case MultiDiscrete(n=sizes):
-                zeros = jnp.zeros((*axes, len(sizes)), jnp.int32)
-            case Box(low=low):
-                zeros = jnp.zeros((*axes, len(low)), jnp.float32)
-        return WrapperState((), Previous(zeros, jnp.zeros(axes, bool)))
+        return WrapperState((), Previous(no_action(spec, n), jnp.zeros(lead(spec, n), bool)))
 
     def action(key: jax.Array, state: WrapperState, action: jax.Array) -> tuple[WrapperState, jax.Array]:
         previous = state.each

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from envs.batch import select
-from envs.contract import Array, Box, Discrete, EnvSpec, MultiDiscrete, PyTree, TimeStep
+from envs.contract import Array, EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
-from envs.wrappers.wrapper import Wrapper, WrapperState, lead
+from envs.wrappers.wrapper import Wrapper, WrapperState, lead, no_action
 
 
 class Queue(NamedTuple):
@@ -35,15 +35,7 @@ def delay_action(steps: int = 1) -> Wrapper:
     check_steps("delay_action.steps", steps)
 
     def init(spec: EnvSpec, n: int) -> WrapperState:
-        axes = lead(spec, n)
-        match spec.action:
-            case Discrete():
-                zeros = jnp.zeros(axes, jnp.int32)
-            case MultiDiscrete(n=sizes):
-                zeros = jnp.zeros((*axes, len(sizes)), jnp.int32)
-            case Box(low=low):
-                zeros = jnp.zeros((*axes, len(low)), jnp.float32)
-        return WrapperState((), Queue(_full(zeros, steps), jnp.zeros(n, bool)))
+        return WrapperState((), Queue(_full(no_action(spec, n), steps), jnp.zeros(n, bool)))
 
     def action(key: jax.Array, state: WrapperState, action: jax.Array) -> tuple[WrapperState, jax.Array]:
         executed, queue = _pass(state.each, action, steps)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from envs.contract import EnvSpec, PyTree, TimeStep
+from envs.contract import Box, Discrete, EnvSpec, MultiDiscrete, PyTree, TimeStep
 
 
 class WrapperState(NamedTuple):
@@ -56,6 +57,18 @@ class Chain(NamedTuple):
 def lead(spec: EnvSpec, n: int) -> tuple[int, ...]:
     """The axes in front of every array of a batch: `(n,)`, or `(n, agents)` with several agents."""
     return (n,) if spec.agents == 1 else (n, spec.agents)
+
+
+def no_action(spec: EnvSpec, n: int) -> jax.Array:
+    """Zeros shaped like one action of every environment, `[n, ...]`."""
+    axes = lead(spec, n)
+    match spec.action:
+        case Discrete():
+            return jnp.zeros(axes, jnp.int32)
+        case MultiDiscrete(n=sizes):
+            return jnp.zeros((*axes, len(sizes)), jnp.int32)
+        case Box(low=low):
+            return jnp.zeros((*axes, len(low)), jnp.float32)
 
 
 def chain(*wrappers: Wrapper) -> Chain:
