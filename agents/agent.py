@@ -20,7 +20,8 @@ class State(NamedTuple):
 
     Attributes:
       params: the parameters that the optimiser moves.
-      variables: Flax collections that are not trained.
+      variables: Flax collections that are not trained. What `update` alone reads, large as it may be, is `learning`:
+        the loops do not lend it to acting.
       opt: optimiser state.
       auxiliaries: name to the state of each auxiliary.
       knobs: flat dict of float32 scalars that `update` reads as traced values; written between updates.

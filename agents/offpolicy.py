@@ -25,7 +25,7 @@ from replay import n_step
 from replay.buffer import Buffer
 
 # Members of the door `replay` that hand over something else than single records; `n_step` is an option of its own.
-NOT_SINGLE = ("episode", "host", "n_step", "sequence")
+NOT_SINGLE = ("episode", "n_step", "sequence")
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
 
@@ -45,7 +45,7 @@ class Config:
     batch: int = 256
     """Records that each update learns from."""
     replay: str = "uniform"
-    """How records are kept and drawn: uniform or prioritised, or another buffer of single records."""
+    """How records are kept and drawn: uniform, prioritised, or host, which keeps pixels in the machine's memory."""
     n_step: int = 1
     """Steps that are folded into one record."""
     discount: float = 0.99
@@ -137,6 +137,9 @@ def base(
     transforms = parts.find("gradient transform", config.optimizer, spec, options)
     if config.replay in NOT_SINGLE:
         raise UsageError(f"off-policy agents draw single records, and {config.replay} keeps none: uniform does.")
+    if config.replay == "host":
+        options.setdefault("host.envs", config.envs)
+        _check_host(config, options["host.envs"])
     (kept,) = parts.find("replay", config.replay, spec, options)
     built = (*bonuses, *objectives, *transforms, kept)
     parts.finish(options, built)
@@ -155,6 +158,13 @@ def base(
         buffer=buffer,
         resolved=parts.resolved(config, built),
     )
+
+
+def _check_host(config: Config, envs: int) -> None:
+    if envs != config.envs:
+        raise UsageError(f"host.envs is {envs}, but {config.envs} environments are stepped: leave host.envs out.")
+    if config.n_step > 1:
+        raise UsageError(f"the host buffer keeps single steps, not {config.n_step}-step records: take n_step 1.")
 
 
 def box(action: Action, agent: str) -> Box:

@@ -88,14 +88,19 @@ def make(spec: EnvSpec, **options: Any) -> Agent:
       UsageError: where actions are no bounded box.
     """
     config, rest = parts.split(Config, options)
-    box = offpolicy.box(spec.action, "sac")
+    return offpolicy.agent("sac", assemble("sac", config, spec, rest), act, loss, init)
+
+
+def assemble(name: str, config: Config, spec: EnvSpec, options: dict[str, Any]) -> Base:
+    """SAC's networks and parts, for it and those that build on it."""
+    box = offpolicy.box(spec.action, name)
     networks = {
         "actor": nets.Gaussian(nets.torso(spec, config), box),
         "critic": nets.critics(spec, config, box, count=config.critics),
     }
-    base = offpolicy.base(config, spec, rest, networks, ("critic",), scalars=("temperature",))
+    return offpolicy.base(config, spec, options, networks, ("critic",), scalars=("temperature",))
 
-    def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
-        return offpolicy.init(base, key, spec, {"temperature": jnp.log(config.temperature)})
 
-    return offpolicy.agent("sac", base, act, loss, init)
+def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:
+    """Fresh networks and the temperature's logarithm."""
+    return offpolicy.init(base, key, spec, {"temperature": jnp.log(base.config.temperature)})

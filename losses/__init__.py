@@ -15,6 +15,7 @@ Conventions, the same in every file:
 """
 
 from losses.agac import agac_advantage, agac_value_target
+from losses.balance import dot_balance, gaussian_balance
 from losses.categorical import (
     categorical_cross_entropy,
     categorical_mean,
@@ -28,6 +29,7 @@ from losses.deterministic import dpg_loss
 from losses.elliptical import elliptical_bonus, elliptical_update
 from losses.entropy import categorical_entropy, categorical_kl, entropy_loss
 from losses.gae import gae
+from losses.gaussian import gaussian_nll, soft_clamp
 from losses.lagrange import multiplier_update, overshoot, penalised_return, penalised_reward
 from losses.policy import clipped_surrogate, policy_gradient
 from losses.quantile import quantile_huber, quantile_q_target
@@ -56,12 +58,15 @@ __all__ = [
     "deir_bonus",
     "deir_loss",
     "discounted_returns",
+    "dot_balance",
     "double_q_target",
     "dpg_loss",
     "elliptical_bonus",
     "elliptical_update",
     "entropy_loss",
     "gae",
+    "gaussian_balance",
+    "gaussian_nll",
     "huber_td",
     "huber_value",
     "icm_bonus",
@@ -84,6 +89,7 @@ __all__ = [
     "sac_policy_loss",
     "sac_target",
     "sac_temperature_loss",
+    "soft_clamp",
     "squared_value",
     "td3_smoothed_action",
     "td3_target",

@@ -20,6 +20,8 @@ class Buffer(NamedTuple):
       update: `(state, index, values) -> state`: writes priorities, keep-flags or labels; a buffer that has no use for
         `values` returns its state as it is.
       can_sample: `(state, n) -> bool`.
+      host: whether the state is NumPy arrays in the machine's own memory. The functions then take and give NumPy arrays
+        and are not to be traced, and `sample` takes what `jax.random.key_data` says of a key, in NumPy, as well.
     """
 
     init: Callable[[Any], Any]
@@ -27,3 +29,4 @@ class Buffer(NamedTuple):
     sample: Callable[..., tuple[Any, Any, Any]]
     update: Callable[[Any, Any, Any], Any]
     can_sample: Callable[[Any, int], Any]
+    host: bool = False

@@ -11,6 +11,8 @@ from replay import ring, sizes
 from replay.buffer import Buffer
 from replay.options import build, require
 
+CHECKED = 64  # steps of each environment that must show whether observations are stacks
+
 # ------------------------------------------------------------------------------------------------------- CONFIG
 
 
@@ -74,8 +76,9 @@ def make(**options: Any) -> Buffer:
     those of the last `add`. `index`, int64 `[n]`, is `environment * slots + slot`; `update` changes nothing.
 
     Raises:
-      UsageError: for options that are unknown or out of range, observations of another kind, storage that is larger
-        than the memory that is free, and a number of steps that is no multiple of `envs`.
+      UsageError: for options that are unknown or out of range, observations of another kind or stacks of another
+        number of frames, storage that is larger than the memory that is free, and a number of steps that is no multiple
+        of `envs`.
     """
     config = build(Config, options)
     envs, stack, slots = config.envs, config.stack, config.capacity // config.envs
@@ -105,6 +108,8 @@ def make(**options: Any) -> Buffer:
             raise UsageError(f"host got {count} steps at once, which are not the same number of {envs} envs.")
         channels = state.frames.shape[-1]
         by_time = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, envs, *leaf.shape[1:]), items)
+        if state.size.max() < CHECKED:
+            check(by_time.start.obs, by_time.timestep.next_obs, channels)
         rest = _bare(by_time)
         env, oldest = np.arange(envs), stack - 1
         for t in range(count // envs):
@@ -124,13 +129,19 @@ def make(**options: Any) -> Buffer:
             )
         return state
 
+    def check(obs: Any, next_obs: Any, channels: int) -> None:
+        pixels = tuple(range(2, obs.ndim))
+        moved = (obs[..., channels:] == next_obs[..., :-channels]).all(pixels)
+        if not (moved | (obs == next_obs).all(pixels)).all():  # nothing moves in a step that diverged
+            raise UsageError(f"observations are no stacks of {stack} frames: host.stack must be that of frame_stack.")
+
     def whole(state: Frames, env: Any, back: Any) -> Any:
         """Whether a step begins `back` slots behind the next one, and its stack is all there."""
         slot = (state.place[env] - back) % slots
         return state.begins[env, slot] & (back > 0) & (back + state.age[env, slot] <= state.size[env])
 
-    def sample(key: jax.Array, state: Frames, n: int, score: Any = None):
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    def sample(key: jax.Array | np.ndarray, state: Frames, n: int, score: Any = None):
+        rng = np.random.default_rng(key if isinstance(key, np.ndarray) else np.asarray(jax.random.key_data(key)))
         if score is None:
             env, back = np.zeros(0, np.int64), np.zeros(0, np.int64)
             while len(env) < n:  # a step that is not whole is drawn again, so that the others stay equally likely
@@ -164,7 +175,7 @@ def make(**options: Any) -> Buffer:
         # Of each environment the oldest steps may lack frames of their stacks, and one lies in the next step's slot.
         return int(np.count_nonzero(state.begins)) - envs * stack >= n
 
-    return Buffer(init, add, sample, update, can_sample)
+    return Buffer(init, add, sample, update, can_sample, host=True)
 
 
 def _bare(item: Any) -> Any:

@@ -45,17 +45,33 @@ class Tool(NamedTuple):
     run: Callable[..., tuple[dict[str, Any], dict[str, Any]]]
 
 
+class Outcome(NamedTuple):
+    """What came of one trial.
+
+    Attributes:
+      score: higher is better; NaN marks a trial that failed.
+      log: arrays by name, for a search that learns from more than the score.
+    """
+
+    score: float
+    log: dict[str, Any] = {}  # noqa: RUF012 (never written)
+
+
 class Search(NamedTuple):
-    """A search over proposals; the script lends `trial(proposal, budget, key) -> score` and keeps every trial on disk.
+    """A search over proposals; the script lends `trial(proposal, budget, key) -> Outcome` and keeps each on disk.
+
+    A state is a PyTree of arrays of fixed shapes, so that a search goes on where it was.
 
     Attributes:
       name: its name in the registry.
       init: `(key) -> state`.
       ask: `(key, state, n) -> (state, proposals)`, `n` dicts of knob and config values.
-      tell: `(state, proposals, scores [n]) -> state`; higher is better, NaN marks a trial that failed.
+      tell: `(key, state, proposals, outcomes) -> state`, one outcome for each proposal.
+      best: `(state) -> proposal`, the one to keep.
     """
 
     name: str
     init: Callable[..., Any]
     ask: Callable[..., tuple[Any, list[dict[str, Any]]]]
     tell: Callable[..., Any]
+    best: Callable[..., dict[str, Any]]

@@ -15,6 +15,7 @@ from envs.errors import UsageError, nearest
 COMMANDS = {
     "train": ("train", "train an agent in an environment"),
     "evaluate": ("evaluate", "play seeded episodes with a trained agent, and film it"),
+    "collect": ("collect", "make datasets to learn from offline with an agent's training"),
     "list": ("listing", "say which agents, environments and auxiliaries there are"),
     "plot": ("plot", "draw the metrics of several runs into one figure"),
     "map": ("map", "draw where runs go on a MiniGrid level, what their bonus pays there, and the rooms they reach"),

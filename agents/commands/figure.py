@@ -49,6 +49,7 @@ def curves(
     y_label: str,
     title: str,
     smooth: int = 1,
+    log_x: bool = False,
 ) -> Path:
     """Draws one line for each group, the mean of its curves, within a band from their lowest to their highest.
 
@@ -59,6 +60,7 @@ def curves(
       y_label: name of the vertical axis, with its unit.
       title: a line above.
       smooth: points averaged around each point.
+      log_x: whether equal ways on the horizontal axis are equal factors.
 
     Raises:
       UsageError: for an ending or a place that cannot be written, or curves of one group that do not overlap.
@@ -72,9 +74,12 @@ def curves(
         axes.fill_between(drawn.x, drawn.low, drawn.high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(drawn.x, drawn.mean, color=colour, linestyle=dash, linewidth=1.8)
         axes.plot(drawn.x[-1:], drawn.mean[-1:], color=colour, marker="o", markersize=4, clip_on=False, zorder=3)
+    if log_x:
+        axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0)
-    axes.set_xlim(left=min(0, *(drawn.x[0] for _, drawn in bands)))
+    left = min(drawn.x[0] for _, drawn in bands)
+    axes.set_xlim(left=left if log_x else min(0, left))
     _label(axes, [(label, drawn.x[-1], drawn.mean[-1]) for label, drawn in bands])
     return _save(figure, out)
 

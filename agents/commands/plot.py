@@ -63,7 +63,11 @@ def run(argv: Sequence[str]) -> None:
     known = {name for seeds in groups.values() for rows in seeds for row in rows for name in row}
     metric, x = resolve(config.metric, known), resolve(config.against or config.x, known)
     x_label, y_label = (_LABELS.get(name, name.replace("_", " ")) for name in (x, metric))
-    names = {"x_label": x_label, "y_label": y_label, "title": config.title or y_label[0].upper() + y_label[1:]}
+    names: dict[str, Any] = {
+        "x_label": x_label,
+        "y_label": y_label,
+        "title": config.title or y_label[0].upper() + y_label[1:],
+    }
     over = "step" if config.against else x
     drawn = {label: [_curve(rows, over, metric, label) for rows in seeds] for label, seeds in groups.items()}
     if config.against:

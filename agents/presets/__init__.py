@@ -54,6 +54,14 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
         "frugal": Preset(_FRUGAL, {"MiniGrid-*": minigrid.AGAC_FRUGAL}),
     },
+    "mbpo": {
+        "paper": Preset("MBPO's published settings for MuJoCo (Janner et al., 2019)", control.MBPO),
+        "fast": Preset("small networks and few updates, for small tasks on two cores", {"*": control.MBPO_SMALL}),
+    },
+    "autombpo": {
+        "paper": Preset("AutoMBPO's published settings for MuJoCo (Lai et al., 2021)", control.AUTOMBPO),
+        "fast": Preset("small networks and few updates, for small tasks on two cores", {"*": control.MBPO_SMALL}),
+    },
     "bebold": {
         "paper": Preset("the authors' IMPALA base, large network with LSTM", {"MiniGrid-*": minigrid.BEBOLD_PAPER}),
         "fast": Preset(

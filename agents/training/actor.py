@@ -90,7 +90,8 @@ def stayed(xp: Any, before: PyTree, timestep: TimeStep) -> TimeStep:
 
 def lend(agent: Agent, state: State) -> State:
     """A copy of what acting reads, so that an update may reuse the original's memory while environments still run."""
-    return jax.tree.map(jnp.copy, state._replace(opt=()))
+    variables = {name: leaf for name, leaf in state.variables.items() if name != "learning"}
+    return jax.tree.map(jnp.copy, state._replace(opt=(), variables=variables))
 
 
 def unroll(start: Acting, actions: list, extras: list, timestep: TimeStep) -> Rollout:

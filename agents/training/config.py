@@ -8,14 +8,17 @@ from agents.config import require
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of a run. Steps are environment steps: one action of one environment is one step."""
+    """Options of a run. Steps are environment steps: one action of one environment is one step.
+
+    With `data` no environment is stepped, and every step is one update.
+    """
 
     env: str = ""
     """The environment's id, see `list envs`."""
     backend: str | None = None
     """What runs the environment; none takes the first backend that the environment has."""
     steps: int = 1_000_000
-    """Environment steps of the whole run, all parallel environments counted."""
+    """Environment steps of the whole run, all parallel environments counted; with --data updates."""
     seed: int = 0
     """Seed of everything random; with several seeds the first of them."""
     seeds: int = 1
@@ -34,6 +37,8 @@ class TrainConfig:
     """Go on with the run in the folder, from its last checkpoint."""
     init_from: str = ""
     """Begin with the parameters of another run's folder."""
+    data: str = ""
+    """Learn from this dataset, a folder or minari:ID, and step no environment; steps then count updates."""
     eval_every: int = 0
     """Evaluate every so many environment steps; 0 never."""
     eval_episodes: int = 32

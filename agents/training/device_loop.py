@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 import envs
 from agents.agent import Agent
-from agents.training import actor, devices, learner
+from agents.training import actor, devices, learner, mapped
 from agents.training.actor import Acting
 from agents.training.loop import Loop, Report
 from envs.contract import Env, PyTree
+from envs.errors import UsageError
 from envs.wrappers import Chain
 
 
@@ -24,7 +25,7 @@ class DeviceLoop(Loop):
     """One agent on a batch of device environments, for several seeds at once.
 
     Args:
-      agent: the agent.
+      agent: the agent, its buffer (if any) on the device.
       env: the environment; its `data` goes to the device once and is an argument of every call.
       wrapper: the wrappers around it.
       n: environments of each seed.
@@ -45,6 +46,11 @@ class DeviceLoop(Loop):
         mesh: Mesh | None = None,
         together: bool | None = None,
     ):
+        if learner.on_host(agent.feed):
+            raise UsageError(
+                f"{env.spec.id} runs on the device, and this replay buffer on the host: take --replay uniform, or an "
+                "environment on the host (--backend host)."
+            )
         self.spec = wrapper.spec(env.spec)
         self.seeds = seeds
         self.steps_per_update = n * agent.feed.length
@@ -187,7 +193,7 @@ def _advance(update: Callable, k: int, together: bool) -> Callable:
     behind it do, and `done` is the fewest. So `rollout`, always that of a seed's last update, is then the one at fault.
     """
     if k > 1 and together:
-        return _several(jax.vmap(update, in_axes=(0, None, None), axis_name=learner.SEEDS), k)
+        return _several(jax.vmap(update, in_axes=(0, None, None), axis_name=mapped.AXIS), k)
     return _turns(_several(_alone(update), 1), k) if k > 1 else _several(_alone(update), 1)
 
 

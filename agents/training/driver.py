@@ -14,6 +14,7 @@ import jax
 from agents.agent import Agent
 from agents.training import checkpoints, evaluation, gradient, saved
 from agents.training.config import TrainConfig
+from agents.training.device_loop import DeviceLoop
 from agents.training.evaluation import Evaluator
 from agents.training.learner import WINDOW
 from agents.training.loop import Loop, Report
@@ -101,7 +102,7 @@ class Driver:
             )
             for folder, notes in zip(self._folders, self._notes, strict=True)
         ]
-        progress = Progress(config.steps, "train", quiet=config.quiet)
+        progress = Progress(config.steps, "train", quiet=config.quiet, unit="updates" if config.data else "steps")
         stopped, latest = "steps", [_last_row(folder) for folder in self._folders]
         try:
             while loop.updates < self._updates:
@@ -157,7 +158,8 @@ class Driver:
 
     @property
     def _stacked(self) -> bool:
-        return isinstance(self._env, Env)
+        """Whether the loop's seeds run together, each a row of what it holds."""
+        return isinstance(self._loop, DeviceLoop)
 
     def _resume(self, template: PyTree) -> bool:
         """Goes on from the newest state that all seeds have; False where there is none yet."""
@@ -206,7 +208,7 @@ class Driver:
     def _tell_discarded(self, metrics: list[dict[str, Any]], step: int) -> None:
         """Says so where a simulation diverged."""
         for index, values in enumerate(metrics):
-            new = int(values["discarded"]) - self._notes[index]["discarded"]
+            new = int(values.get("discarded", 0)) - self._notes[index]["discarded"]
             self._notes[index]["discarded"] += new
             if new:
                 seed = f"seed {self._loop.seeds[index]}: " if len(metrics) > 1 else ""

@@ -147,7 +147,22 @@ def leaf_paths(params: PyTree, own: dict[str, PyTree] | None = None) -> list[str
     return [jax.tree_util.keystr(path) for tree in trees for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
+_WORST = ("nonfinite", "nonfinite_leaf")  # of what must not be missed the worst counts
+
+
 def over_steps(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """One value of each metric for several gradient steps: their mean, but the worst of what must not be missed."""
-    worst = ("nonfinite", "nonfinite_leaf")
-    return {name: value.max() if name in worst else value.mean() for name, value in metrics.items()}
+    return {name: value.max() if name in _WORST else value.mean() for name, value in metrics.items()}
+
+
+def joined(so_far: dict[str, jax.Array], metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """`over_steps` one step at a time, for loops without a fixed length: the sum, or the worst, so far."""
+    return {
+        name: jnp.maximum(so_far[name], value) if name in _WORST else so_far[name] + value
+        for name, value in metrics.items()
+    }
+
+
+def averaged(so_far: dict[str, jax.Array], count: jax.Array) -> dict[str, jax.Array]:
+    """What `over_steps` gives of the `count` steps that were `joined`."""
+    return {name: value if name in _WORST else value / count for name, value in so_far.items()}

@@ -17,6 +17,7 @@ import numpy as np
 from agents.agent import Agent, Rollout
 from agents.training import actor, learner
 from agents.training.actor import Acting
+from agents.training.host_replay import HostReplay
 from agents.training.loop import Loop, Report
 from envs.contract import EnvSpec, HostMaker, PyTree, TimeStep
 from envs.wrappers import Chain
@@ -52,14 +53,16 @@ class HostLoop(Loop):
         self._first = jax.jit(first)
         self._begin = jax.jit(partial(actor.begin, agent, wrapper, maker.spec))
         self._decide = jax.jit(decide)
-        self._learn = jax.jit(learn, donate_argnums=2)
+        self._replay = HostReplay(agent, self.spec) if learner.on_host(agent.feed) else None
+        self._learn = self._replay.learn if self._replay else jax.jit(learn, donate_argnums=2)
         self._lend = jax.jit(partial(actor.lend, agent))
         self.updates = 0
 
     def start(self, params: PyTree | None = None) -> None:
         """Resets the environments and collects the first unroll, with `params` instead of fresh ones if given."""
         raw = self._env.reset()
-        self.learner = learner.given(self._first(self._init_key, raw), params)
+        moved = self._first(self._init_key, raw)
+        self.learner = learner.given(self._replay.opened(moved) if self._replay else moved, params)
         state = self._lend(self.learner.state)
         self._acting = self._begin(state, jax.random.fold_in(self._act_key, 0), raw)
         self._pending = self._collect(state)
@@ -107,6 +110,7 @@ class HostLoop(Loop):
         """The shapes of `tree`, without stepping an environment; the engine's notes may have any shape."""
         raw = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, _zeros(self._env.spec, self._n)))
         moved = jax.eval_shape(self._first, self._init_key, raw)
+        moved = self._replay.template(moved) if self._replay else moved
         acting = jax.eval_shape(self._begin, moved.state, self._act_key, raw)
         long = lambda leaf: jax.ShapeDtypeStruct((self._length, *leaf.shape), leaf.dtype)  # noqa: E731
         pending = Rollout(
@@ -118,7 +122,9 @@ class HostLoop(Loop):
         """Takes the run up where `tree` left it, on a fresh engine."""
         (tree,) = trees
         self._env.restore(tree["engine"])
-        self.learner = jax.tree.map(jnp.asarray, tree["learner"])
+        moved = tree["learner"]
+        kept = moved.buffer if self._replay else jax.tree.map(jnp.asarray, moved.buffer)
+        self.learner = jax.tree.map(jnp.asarray, moved._replace(buffer=()))._replace(buffer=kept)
         self._acting, self._pending, self.updates = tree["acting"], tree["pending"], int(tree["updates"])
 
     def wrapper_state(self, index: int = 0) -> PyTree:

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, single_steps, stored
+from agents.agent import Agent, Feed, Replay, Rollout, Sample, State, Unroll, single_steps, stored
+from agents.training import mapped
 from agents.training.gradient import over_steps
 from envs.contract import EnvSpec, PyTree, TimeStep
 from envs.errors import UsageError
 
 WINDOW = 128  # the episodes that running averages look back on
-SEEDS = "seeds"  # the name of the mapped axis where several seeds are updated side by side
 
 
 class Episodes(NamedTuple):
@@ -51,6 +51,8 @@ class Learner(NamedTuple):
 def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -> Learner:
     """A fresh learner; `first` is the TimeStep that `reset` gave, which opens every episode for the auxiliaries.
 
+    In place of a buffer on the host it has the record that this is to store, for what is traced makes no storage there.
+
     Raises:
       UsageError: where a buffer was made for another number of environments.
     """
@@ -71,8 +73,16 @@ def init(agent: Agent, key: jax.Array, spec: EnvSpec, first: TimeStep, n: int) -
         discarded=jnp.zeros((), jnp.int32),
         scores={name: jnp.zeros(ring) for name in spec.scores},
     )
-    buffer = () if isinstance(agent.feed, Unroll) else agent.feed.buffer.init(_record(agent, state, first, seen))
+    buffer: PyTree = ()
+    if not isinstance(agent.feed, Unroll):
+        record = _record(agent, state, first, seen)
+        buffer = record if on_host(agent.feed) else agent.feed.buffer.init(record)
     return Learner(state, memory, episodes, buffer, jnp.zeros((), jnp.int32))
+
+
+def on_host(feed: Feed) -> bool:
+    """Whether the feed's buffer lives on the host."""
+    return not isinstance(feed, Unroll) and feed.buffer.host
 
 
 def begin(agent: Agent, key: jax.Array, spec: EnvSpec) -> State:
@@ -81,9 +91,10 @@ def begin(agent: Agent, key: jax.Array, spec: EnvSpec) -> State:
     return with_cost(state, jnp.zeros(()), jnp.zeros(())) if "cost" in spec.extras else state
 
 
-def with_progress(state: State, progress: jax.Array) -> State:
-    """The state with the share of the run that is done as a knob, which every loop gives every agent."""
-    return state._replace(knobs={**state.knobs, "progress": progress})
+def with_progress(state: State, progress: jax.Array, returned: jax.Array | float = 0.0) -> State:
+    """The state with knobs that every loop gives: the share of the run that is done, the latest episode's return."""
+    told = {"progress": progress, "episode_return": jnp.asarray(returned, jnp.float32)}
+    return state._replace(knobs={**state.knobs, **told})
 
 
 def with_cost(state: State, ended: jax.Array, cost: jax.Array) -> State:
@@ -160,30 +171,53 @@ def learn(
 
     `progress` in `[0, 1]` is the share of the run that is done, for schedules.
     """
+    learner, extras, found = watch(agent, spec, learner, rollout, progress)
+    rollout = with_extras(rollout, extras)
+    state, buffer, metrics = _update(agent, key, learner.state, learner.buffer, rollout, learner.steps)
+    return learner._replace(state=state, buffer=buffer), {**metrics, **found}
 
-    def watch(carry, timestep):
+
+def watch(
+    agent: Agent, spec: EnvSpec, learner: Learner, rollout: Rollout, progress: jax.Array
+) -> tuple[Learner, dict[str, PyTree], dict[str, jax.Array]]:
+    """What comes before learning, whatever the feed: auxiliaries observe, episodes and steps count, knobs are set.
+
+    Returns the learner, the extras `[T, B, ...]` that `observe` gave, and the averages over episodes.
+    """
+
+    def each(carry, timestep):
         memory, episodes = carry
         memory, extras = agent.observe(state, memory, timestep)
         return (memory, count(episodes, timestep)), extras
 
-    state = with_progress(learner.state, progress)
-    (memory, episodes), extras = jax.lax.scan(watch, (learner.memory, learner.episodes), rollout.timestep)
+    state = with_progress(learner.state, progress, learner.state.knobs["episode_return"])
+    (memory, episodes), extras = jax.lax.scan(each, (learner.memory, learner.episodes), rollout.timestep)
+    latest = (episodes.ended - 1) % len(episodes.returns)
+    state = with_progress(state, progress, episodes.returns[latest])
     if "cost" in spec.extras:
-        latest = episodes.costs[(episodes.ended - 1) % len(episodes.costs)]
-        state = with_cost(state, episodes.ended, latest)
-    rollout = _without_marks(rollout._replace(extras={**rollout.extras, **extras}))
+        state = with_cost(state, episodes.ended, episodes.costs[latest])
     steps = learner.steps + rollout.timestep.last.size
-    state, buffer, metrics = _update(agent, key, state, learner.buffer, rollout, steps)
-    return Learner(state, memory, episodes, buffer, steps), {**metrics, **report(episodes, spec)}
+    return Learner(state, memory, episodes, learner.buffer, steps), extras, report(episodes, spec)
 
 
-def _without_marks(rollout: Rollout) -> Rollout:
-    """The rollout without the extra `diverged`, which nothing is learned from."""
+def with_extras(rollout: Rollout, extras: dict[str, PyTree]) -> Rollout:
+    """The rollout with what `observe` gave, and without the extra `diverged`, which nothing is learned from."""
 
     def without(timestep: TimeStep) -> TimeStep:
         return timestep._replace(extras={name: leaf for name, leaf in timestep.extras.items() if name != "diverged"})
 
-    return rollout._replace(start=without(rollout.start), timestep=without(rollout.timestep))
+    own = {**rollout.extras, **extras}
+    return rollout._replace(start=without(rollout.start), extras=own, timestep=without(rollout.timestep))
+
+
+def updates_of(feed: Replay, rollout: Rollout) -> int:
+    """How many updates follow one unroll."""
+    return max(1, round(feed.ratio * rollout.timestep.last.size))
+
+
+def not_yet(shapes: PyTree) -> PyTree:
+    """Metrics of updates that were not made: NaN each."""
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
 
 
 def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout: Rollout, steps: jax.Array):
@@ -208,23 +242,13 @@ def _update(agent: Agent, key: jax.Array, state: State, buffer: PyTree, rollout:
         return (state, buffer), metrics
 
     def learn(carry):
-        keys = jax.random.split(key, max(1, round(feed.ratio * rollout.timestep.last.size)))
-        carry, metrics = jax.lax.scan(one, carry, keys)
+        carry, metrics = jax.lax.scan(one, carry, jax.random.split(key, updates_of(feed, rollout)))
         return carry, over_steps(metrics)
 
     def wait(carry):
-        return carry, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+        return carry, not_yet(shapes)
 
     _, shapes = jax.eval_shape(learn, (state, buffer))
-    ready = _agreed((steps >= feed.warmup) & feed.buffer.can_sample(buffer, feed.size))
+    ready = mapped.agreed((steps >= feed.warmup) & feed.buffer.can_sample(buffer, feed.size))
     (state, buffer), metrics = jax.lax.cond(ready, learn, wait, (state, buffer))
     return state, buffer, metrics
-
-
-def _agreed(flag: jax.Array) -> jax.Array:
-    """The flag, which is the same for all seeds, as one that `vmap` leaves unmapped: a mapped `cond` takes both sides
-    and copies the whole buffer to choose between them."""
-    try:
-        return jax.lax.pmin(flag.astype(jnp.int32), SEEDS) > 0
-    except NameError:  # no axis of that name: a single seed
-        return flag

@@ -18,18 +18,22 @@ import agents
 import envs
 from agents.agent import Agent
 from agents.config import build
-from agents.training import devices, saved
+from agents.training import devices, offline_loop, saved
 from agents.training.config import TrainConfig
 from agents.training.device_loop import DeviceLoop
 from agents.training.driver import Driver, Interrupt
 from agents.training.evaluation import Evaluator
 from agents.training.host_loop import HostLoop
 from agents.training.lock import alone
+from agents.training.offline_loop import OfflineLoop
 from agents.training.provenance import write_json
 from agents.training.setup import prepare
 from envs import wrappers
 from envs.contract import Env, HostMaker
 from envs.errors import UsageError
+from envs.wrappers import Chain
+from replay import dataset
+from replay.dataset import Dataset
 
 
 class Run(NamedTuple):
@@ -57,7 +61,8 @@ def train(agent: Agent, env: HostMaker | Env, *, wrap_options: dict[str, Any] | 
       KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
     # Paths and runs may be given where the command line has text.
-    folders: dict[str, Any] = {name: os.fspath(options[name]) for name in ("out", "init_from") if name in options}
+    paths = [name for name in ("out", "init_from", "data") if name in options]
+    folders: dict[str, Any] = {name: os.fspath(options[name]) for name in paths}
     config = build(TrainConfig, {"env": env.spec.id, **options, **folders})
     prepare(config)
     return start(agent, env, wrap_options or {}, config)
@@ -96,7 +101,7 @@ def _resumed(agent: str, train: TrainConfig, given: dict[str, Any]) -> dict[str,
 
 
 def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig) -> Run:
-    """Runs every seed: one after the other on the host, side by side on the device."""
+    """Runs every seed: one after the other on the host and from a dataset, side by side on the device."""
     wrapper = wrappers.parse(config.wrap, **wrap_options)
     out = Path(config.out or f"runs/{agent.name}-{env.spec.id}")
     seeds = tuple(config.seed + index for index in range(config.seeds))
@@ -104,17 +109,22 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     n = config.envs or agent.config.get("envs", 64)
     if config.devices > 1 and not isinstance(env, Env):
         raise UsageError(f"{env.spec.id} runs on the host, where one device learns: take --devices 1.")
-    mesh = devices.mesh(config.devices, n) if isinstance(env, Env) else None
+    data = _dataset(agent, env, wrapper, config)
+    digest = "" if data is None else dataset.digest(data)
+    mesh = devices.mesh(config.devices, n) if isinstance(env, Env) and data is None else None
     for folder in folders:
-        _claim(folder, agent, env, wrap_options, config)
+        _claim(folder, agent, env, wrap_options, config, digest)
     evaluator = Evaluator(agent, env, wrapper, episodes=config.eval_episodes, greedy=not config.eval_sample)
-    groups = [(seeds, folders)] if isinstance(env, Env) else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
+    together = isinstance(env, Env) and data is None
+    groups = [(seeds, folders)] if together else [((s,), (f,)) for s, f in zip(seeds, folders, strict=True)]
     results: list[dict[str, Any]] = []
     interrupt = Interrupt()
     with interrupt, alone(folders):
         for group, places in groups:
-            if isinstance(env, Env):
-                loop: Any = DeviceLoop(agent, env, wrapper, n=n, seeds=group, mesh=mesh)
+            if data is not None:
+                loop: Any = OfflineLoop(agent, env.spec, wrapper, data, seed=group[0])
+            elif isinstance(env, Env):
+                loop = DeviceLoop(agent, env, wrapper, n=n, seeds=group, mesh=mesh)
             else:
                 loop = HostLoop(agent, env, wrapper, n=n, seed=group[0])
             try:
@@ -129,8 +139,23 @@ def start(agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], conf
     return Run(out, folders, tuple(results))
 
 
-def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig) -> None:
-    """Makes the folder this run's own, or makes sure that it is."""
+def _dataset(agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainConfig) -> Dataset | None:
+    """The dataset that the run learns from, if it is an offline one, found to be fit for it."""
+    if not config.data:
+        return None
+    if config.devices > 1:
+        raise UsageError("an offline run learns on one device: take --devices 1.")
+    if config.stop_at is not None and not config.eval_every:
+        raise UsageError("an offline run plays episodes in evaluation alone: give --eval-every beside --stop-at.")
+    data = dataset.read(config.data)
+    offline_loop.require(agent, env.spec, wrapper, data)
+    return data
+
+
+def _claim(
+    folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[str, Any], config: TrainConfig, digest: str
+) -> None:
+    """Makes the folder this run's own, or makes sure that it is; `digest` is its dataset's."""
     mine: dict[str, Any] = {
         "agent": agent.name,
         "options": agent.config,
@@ -140,6 +165,7 @@ def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[
         "env_options": env.options or {},
         "wrap": config.wrap,
         "wrap_options": wrap_options,
+        "data": digest,
         "train": dataclasses.asdict(config),
     }
     if not (folder / saved.CONFIG).exists():
@@ -152,6 +178,11 @@ def _claim(folder: Path, agent: Agent, env: HostMaker | Env, wrap_options: dict[
     for name in ("agent", "options", "env", "env_options", "backend", "wrap", "wrap_options"):
         if _plain(theirs[name]) != _plain(mine[name]):
             raise UsageError(f"{folder} was begun with another {name}: {_difference(theirs[name], mine[name])}.")
+    if theirs.get("data", "") != digest:
+        had, has = (
+            f"a dataset of checksum {each[:12]}" if each else "no dataset" for each in (theirs.get("data"), digest)
+        )
+        raise UsageError(f"{folder} was begun with {had}, and cannot go on with {has}.")
     for name in ("envs", "seed", "seeds", "eval_every", "eval_episodes", "eval_sample", "log_every"):
         if theirs["train"][name] != mine["train"][name]:
             was, now = theirs["train"][name], mine["train"][name]

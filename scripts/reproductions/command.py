@@ -11,11 +11,12 @@ from agents.commands.parser import Parser, configured
 from agents.config import require
 from envs.errors import UsageError, nearest
 from scripts.entry import ended
+from scripts.reproductions import studies
 from scripts.reproductions.plan import Plan, shortened
 from scripts.reproductions.status import Failed, Job, looked, show, unable
 
 # A paper's module of this package, which holds its `BUDGETS`, has its name.
-NAMES = ("agac", "bebold", "control", "meta_d4pg")
+NAMES = ("agac", "autombpo", "bebold", "control", "meta_d4pg")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Config:
     budget: str = "small"
     """How much is run: small fits two cores, full is the paper's table."""
     table: str = ""
-    """Tables to run, names joined by +; all of them if empty."""
+    """Tables and studies to run, names joined by +; all of them if empty."""
     trials: str = ""
     """Trials to run, labels joined by +; all of them if empty."""
     seeds: int = 0
@@ -93,12 +94,14 @@ def ask(name: str, config: Config) -> Job:
     if config.budget not in known:
         raise UsageError(f"{name} has no budget {config.budget!r}: {nearest(config.budget, known)}")
     plan = shortened(known[config.budget](), config.share)
-    tables = _named("table", config.table, plan.tables) or [*plan.tables]
+    asked = _named("table", config.table, {**plan.tables, **plan.studies}) or [*plan.tables, *plan.studies]
+    tables = [each for each in asked if each in plan.tables]
     trials = _named("trial", config.trials, {trial.label for name in tables for trial in plan.tables[name].trials})
     # Less steps are other runs: a schedule over a run has another pace.
     share = "" if config.share == 1 else f"-{config.share:g}"
     out = Path(config.out or f"runs/reproduce/{name}-{config.budget}{share}")
-    return Job(name, config.budget, plan, tables, trials, config.seeds or plan.seeds, config.share, out)
+    studies = [each for each in asked if each in plan.studies]
+    return Job(name, config.budget, plan, tables, trials, config.seeds or plan.seeds, config.share, out, studies)
 
 
 def work(job: Job, quiet: bool) -> Failed:
@@ -110,6 +113,11 @@ def work(job: Job, quiet: bool) -> Failed:
     from scripts.reproductions.runs import finish, look
     from scripts.reproductions.scores import Asked
 
+    for name in job.studies:
+        if not quiet and not studies.found(job.out, name):
+            print(f"{name}: {job.plan.studies[name].doc}", flush=True)
+        studies.finish(job.out, name, job.plan.studies[name])
+        write(job)
     covered = [trial for each in job.plan.tables.values() if each.coverage for trial in each.trials]
     failed = unable(job)
     for name in job.tables:
@@ -141,7 +149,7 @@ def write(job: Job) -> tuple[dict[str, Any], list[Path]]:
     from scripts.reproductions import result
 
     seen = looked(job)
-    pictures = result.draw(job.plan, seen, job.out)
+    pictures = result.draw(job.plan, seen, job.out) + studies.draw(job.out, job.plan.studies)
     found = result.collect(job, seen)
     found["pictures"] = [path.name for path in pictures]
     write_json(job.out / result.FILE, found)
@@ -161,6 +169,10 @@ def conclude(job: Job, failed: Failed, publish: bool, json: bool) -> None:
     for name, each in found["tables"].items():
         rows = [[claim["verdict"], claim["claim"], grounds(claim)] for claim in each["claims"]]
         table(f"{name}: {each['doc']}", ["verdict", "claim", "means or 95% intervals"], rows)
+    for name, each in found["studies"].items():
+        columns = list(each["rows"][0])
+        table(f"{name}: {each['doc']}", columns, [[_cell(row[column]) for column in columns] for row in each["rows"]])
+        table("", ["verdict", "claim", "grounds"], [[c["verdict"], c["claim"], c["grounds"]] for c in each["claims"]])
     for path in (job.out / result.FILE, *pictures, *copies):
         print(path)
 
@@ -177,6 +189,13 @@ def grounds(claim: dict[str, Any]) -> str:
     return f"{claim['measure']}: {', '.join(parts)}{least}"
 
 
+def _cell(value: Any) -> str:
+    """A number, text, or an interval, as a table shows it."""
+    if isinstance(value, list):
+        return " to ".join(_cell(bound) for bound in value)
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _named(kind: str, names: str, known: Collection[str]) -> list[str]:
     wanted = [name.strip() for name in names.split("+")] if names.strip() else []
     for name in wanted:
@@ -189,11 +208,14 @@ def _names(json: bool) -> None:
     plans = [(name, budget, make()) for name in NAMES for budget, make in budgets(name).items()]
     if json:
         listed = [
-            {"name": name, "budget": budget, "doc": plan.doc, "tables": list(plan.tables)}
+            {"name": name, "budget": budget, "doc": plan.doc, "tables": [*plan.tables, *plan.studies]}
             for name, budget, plan in plans
         ]
         emit({"reproductions": listed})
         return
-    rows = [[f"{name} --budget {budget}", plan.doc, ", ".join(plan.tables)] for name, budget, plan in plans]
+    rows = [
+        [f"{name} --budget {budget}", plan.doc, ", ".join([*plan.tables, *plan.studies])]
+        for name, budget, plan in plans
+    ]
     table("reproductions", ["name", "what it is", "tables"], rows)
     print("python scripts/reproduce.py NAME runs one; what is done already is not done again.")

@@ -1,5 +1,7 @@
 """What a reproduction is made of, as data: tables of trials, and what their results must show."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents import presets
@@ -93,6 +95,23 @@ class Table(NamedTuple):
     constraint: Constraint | None = None
 
 
+class Study(NamedTuple):
+    """An experiment that is no run of an agent, done once and kept.
+
+    Attributes:
+      doc: one line.
+      run: `(seeds) -> found`, plain JSON: `rows`, a list of dicts with the same names; `claims`, each with `claim`,
+        `verdict` and `grounds`; and whatever `draw` needs.
+      seeds: how many.
+      draw: `(found, path) -> path`, a picture of it, or None.
+    """
+
+    doc: str
+    run: Callable[[int], dict[str, Any]]
+    seeds: int
+    draw: Callable[[dict[str, Any], Path], Path] | None = None
+
+
 class Home(NamedTuple):
     """Where a trial's runs are: the paper whose plan has it first (the plan's own if empty), the table, the label."""
 
@@ -110,6 +129,7 @@ class Plan(NamedTuple):
       seeds: of each trial.
       greedy: whether scores are those of the policy's best actions, or of actions drawn from it.
       lenders: plans of the same budget by paper, whose runs serve where a trial is the same.
+      studies: by name, which no table has.
     """
 
     doc: str
@@ -117,6 +137,7 @@ class Plan(NamedTuple):
     seeds: int = 3
     greedy: bool = False
     lenders: dict[str, "Plan"] = {}  # noqa: RUF012
+    studies: dict[str, Study] = {}  # noqa: RUF012
 
     def home(self, trial: Trial) -> Home:
         """Where a trial's runs are: with the first table that has it, so that none is run twice."""

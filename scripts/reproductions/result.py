@@ -9,7 +9,7 @@ import numpy as np
 from agents.commands.figure import Curve, Spot, curves, spread
 from agents.training.learner import WINDOW
 from scripts.benchmarks.benchmark import ROOT
-from scripts.reproductions import coverage
+from scripts.reproductions import coverage, studies
 from scripts.reproductions.plan import Claim, Plan, Table, Trial
 from scripts.reproductions.runs import SOLVED, Seed, learning
 from scripts.reproductions.scores import EPISODES, MEASURES
@@ -77,6 +77,7 @@ def collect(job: Job, seen: Seen) -> dict[str, Any]:
         "tables": {
             key: _table(table, seen[key]) for key, table in job.plan.tables.items() if begun(job.plan, key, seen)
         },
+        "studies": {name: about for name in job.plan.studies if (about := studies.found(job.out, name))},
     }
 
 

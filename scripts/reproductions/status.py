@@ -25,6 +25,7 @@ class Job(NamedTuple):
       seeds: of each trial.
       share: the part of the plan's steps that is run.
       out: the folder of everything.
+      studies: names of the studies to run.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     seeds: int
     share: float
     out: Path
+    studies: list[str] = []  # noqa: RUF012 (never written)
 
     def chosen(self, name: str) -> list[Trial]:
         """The trials of a table that are to be run."""
@@ -79,6 +81,8 @@ def show(job: Job, failed: Failed, json: bool = False) -> None:
     left = rest(job, seen, failed)
     if json:
         emit({"out": str(job.out), "trials": lines, "left": left})
+        return
+    if not lines:  # studies alone
         return
     columns = ["trial", "seeds", "steps of each", "mean (95%)", "state"]
     table(f"{job.name} {job.budget} in {job.out}", columns, [_row(line) for line in lines])

@@ -6,7 +6,7 @@ import numpy as np
 
 import agents
 import envs
-from agents.auxiliary.tool import Search, Subject, Tool
+from agents.auxiliary.tool import Outcome, Search, Subject, Tool
 from agents.training.device_loop import DeviceLoop
 from envs.wrappers import parse
 
@@ -49,15 +49,17 @@ def test_a_search_asks_and_is_told():
         rates = state["best"] * jnp.exp(0.5 * jax.random.normal(key, (n,)))
         return state, [{"learning_rate": float(rate)} for rate in rates]
 
-    def tell(state, proposals, scores):
+    def tell(key, state, proposals, outcomes):
+        scores = np.asarray([outcome.score for outcome in outcomes])
         best = int(np.nanargmax(scores))
         return {"best": proposals[best]["learning_rate"]} if scores[best] > state.get("score", -np.inf) else state
 
-    search = Search("fake", lambda key: {"best": 1.0}, ask, tell)
+    search = Search("fake", lambda key: {"best": 1.0}, ask, tell, lambda state: {"learning_rate": state["best"]})
     state = search.init(jax.random.key(0))
     for turn in range(12):
-        state, proposals = search.ask(jax.random.key(turn), state, 8)
-        scores = np.asarray([-abs(np.log10(p["learning_rate"]) + 2) for p in proposals])
-        scores[0] = np.nan  # a trial that failed
-        state = search.tell(state, proposals, scores)
-    assert 3e-3 < state["best"] < 3e-2
+        key = jax.random.key(turn)
+        state, proposals = search.ask(key, state, 8)
+        outcomes = [Outcome(-abs(np.log10(p["learning_rate"]) + 2)) for p in proposals]
+        outcomes[0] = Outcome(np.nan)  # a trial that failed
+        state = search.tell(key, state, proposals, outcomes)
+    assert 3e-3 < search.best(state)["learning_rate"] < 3e-2

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import agents
@@ -125,6 +126,52 @@ def test_a_plan_is_run_once(reproduce, tiny, module, tmp_path, monkeypatch):
         "bebold_tiny_first.png",
         "bebold_tiny_second.png",
     ]
+
+
+def test_a_study_is_done_once_and_kept(reproduce, tiny, module, monkeypatch, tmp_path):
+    asked = []
+
+    def experiment(seeds):
+        asked.append(seeds)
+        rows = [{"size": 100, "loss": 0.125, "interval": [0.1, 0.15]}]
+        return {"rows": rows, "claims": [{"claim": "it falls", "verdict": "held", "grounds": "by 0.1"}]}
+
+    def draw(found, path):
+        path.write_text(str(found["rows"]))
+        return path
+
+    study = module("plan").Study("losses", experiment, 7, draw)
+    monkeypatch.setitem(
+        module("bebold").BUDGETS, "tiny", lambda: module("plan").Plan("one", {}, studies={"losses": study})
+    )
+    code, out, err = reproduce("--table", "losses")
+    assert (code, err) == (0, "")
+    assert "0.1 to 0.15" in out
+    assert "it falls" in out
+    result = json.loads(reproduce("--json")[1])
+    assert asked == [7]
+    assert result["studies"]["losses"]["claims"][0]["verdict"] == "held"
+    assert {"commit", "hardware", "seconds", "seeds"} <= result["studies"]["losses"].keys()
+    assert result["pictures"] == ["losses.png"]
+    assert reproduce("--table", "lossses")[0] == 2
+
+
+def test_the_share_of_real_data_that_is_best_rises_with_the_data(module):
+    study = module("real_share")
+    chances, counts = study.transitions(np.random.default_rng(0)), np.zeros((20, 4, 20))
+    counts[0, 0, 3] = 2
+    np.testing.assert_allclose(study.mixed(0.0, counts, chances), chances)
+    assert study.mixed(1.0, counts, chances)[0, 0, 3] == 1
+    assert study.mixed(1.0, counts, chances).sum() == 1  # nothing is known of the others
+    # In between by mass: a real share of all records there against the model's of 1 in 80.
+    share = 0.5 / (0.5 + 0.5 / 80)
+    np.testing.assert_allclose(
+        study.mixed(0.5, counts, chances)[0, 0, 3], share + (1 - share) * chances[0, 0, 3], rtol=1e-12
+    )
+    found = study.run(6)
+    best = [row["best share"] for row in found["rows"]]
+    assert best[0] < 0.3 < best[-1]
+    assert found["claims"][0]["verdict"] == "held"
 
 
 def test_a_table_with_none_but_shared_runs_has_not_begun(module, tmp_path):
