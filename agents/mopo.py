@@ -43,8 +43,8 @@ def make(spec: EnvSpec, **options: Any) -> Agent:
 
     `r~ = r - penalty max_i |deviation_i(s, a)|`, the largest noise that an elite of the ensemble predicts
 
-    Options are the fields of `Config` and `NAME.FIELD` of its parts, such as `ensemble.doubt`. The paper tunes `penalty`
-    and `horizon` for each dataset, 0.5 to 5 and 1 or 5.
+    Options are the fields of `Config` and `NAME.FIELD` of its parts, such as `ensemble.doubt`. The paper tunes
+    `penalty` and `horizon` for each dataset, 0.5 to 5 and 1 or 5.
 
     Raises:
       UsageError: where actions are no bounded box, observations no vector, or nothing says when episodes end.

@@ -78,8 +78,9 @@ def make(spec: EnvSpec, **options: Any) -> Agent:
     set, as MBPO's is.
 
     The model is fitted, a policy is learned in it, the model is fitted again and balanced for that policy, and so on
-    for `rounds`; model and policy go on from where they were. Each later fit makes `model/ipm`, the distance of the
-    data from the policy's states, smaller than `model/ipm_before`.
+    for `rounds`; model and policy go on from where they were, while the authors' code begins both anew, with twice the
+    updates. `model/ipm_before` and `model/ipm` tell how far the data were from the policy's states before the last fit
+    and after it.
 
     Options are the fields of `Config` and `NAME.FIELD` of its parts, such as `repb_sde.alpha`.
 

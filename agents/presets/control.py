@@ -19,7 +19,8 @@ def _mbpo(
     horizon: tuple[int, int, int, int], entropy: float, actions: int, ratio: float = 20, **own: Any
 ) -> dict[str, Any]:
     """MBPO's own settings for a task: `horizon` as in its options, and the whole action's target entropy in nats."""
-    return {"horizon": horizon, "target_entropy": entropy / actions, "ratio": ratio, **own}
+    common = {"horizon": horizon, "target_entropy": entropy / actions, "ratio": ratio}
+    return {**common, "ensemble.scale_targets": False, **own}
 
 
 # Janner et al., 2019, as their code has them; its version 2 of the tasks is version 5 here.

@@ -12,7 +12,7 @@ from typing import Any, Self
 import jax
 
 from agents.agent import Agent
-from agents.training import checkpoints, evaluation, gradient, saved
+from agents.training import checkpoints, evaluation, gradient, learner, saved
 from agents.training.config import TrainConfig
 from agents.training.device_loop import DeviceLoop
 from agents.training.evaluation import Evaluator
@@ -87,7 +87,7 @@ class Driver:
         kept = f"{sizes.words(self._bytes)} of state each" + (f", {sizes.words(buffer)} of it replay" if buffer else "")
         self._say(f"{self._agent.name} on {loop.spec.id}, seed {seeds}: {kept}, {settings}")
         if buffer:
-            sizes.require_room(buffer * len(loop.seeds))
+            sizes.require_room(buffer * len(loop.seeds), host=learner.on_host(self._agent.feed))
         resumed = config.resume and self._resume(template)
         started = time.monotonic()
         if not resumed:

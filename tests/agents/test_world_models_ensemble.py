@@ -12,7 +12,7 @@ from envs.errors import UsageError
 
 D, A, NOISE = 3, 2, 0.1
 SPEC = EnvSpec("Linear-v0", "1", Array((D,), "float32"), Box((-1.0,) * A, (1.0,) * A))
-SMALL = {"hidden": (32, 32), "members": 4, "elites": 2, "batch": 64, "most_holdout": 200}
+SMALL = {"hidden": (32, 32), "members": 4, "elites": 2, "batch": 64, "most_holdout": 200, "scale_targets": False}
 
 
 def linear(slots=4500, held=4000, seed=0, noise=NOISE):
@@ -48,7 +48,7 @@ def test_it_recovers_the_noise_of_a_linear_system(fitted):
     np.testing.assert_allclose(believed.reward_deviation.mean(), NOISE, rtol=0.1)
     error = np.concatenate([believed.next_obs - rows.next_obs, (believed.reward - rows.reward)[:, None]], 1)
     np.testing.assert_allclose(error.std(), NOISE, rtol=0.1)
-    np.testing.assert_allclose(metrics["loss"], NOISE**2, rtol=0.2)
+    np.testing.assert_allclose(metrics["loss"], jnp.square(NOISE / state.targets.deviation).mean(), rtol=0.2)
 
 
 def test_a_draw_has_the_mean_and_the_spread_that_are_believed(fitted):
@@ -69,7 +69,8 @@ def test_every_row_is_predicted_from_its_own_inputs_by_an_elite(fitted):
     x = ensemble.scaled(state.inputs, ensemble.inputs_of(rows.obs, rows.action))
     config = ensemble.Config(**SMALL)
     mean, _ = ensemble.forward(config, state.params, jnp.broadcast_to(x, (4, *x.shape)))
-    each = np.asarray(rows.obs + mean[:, :, 1:])[np.asarray(state.elites)]
+    change = ensemble.unscaled(state.targets, mean)[:, :, 1:]
+    each = np.asarray(rows.obs + change)[np.asarray(state.elites)]
     gap = np.abs(each - np.asarray(drawn.next_obs)).max(-1).min(0)
     np.testing.assert_allclose(gap, 0, atol=1e-4)
 
@@ -120,7 +121,7 @@ def test_doubt_is_the_largest_noise_of_an_elite(fitted):
     rows = fresh(held=5)
     x = ensemble.scaled(state.inputs, ensemble.inputs_of(rows.obs, rows.action))
     _, log_variance = ensemble.forward(ensemble.Config(**SMALL), state.params, jnp.broadcast_to(x, (4, *x.shape)))
-    deviation = np.exp(np.asarray(log_variance) / 2)[np.asarray(state.elites)]
+    deviation = np.asarray(state.targets.deviation * jnp.exp(log_variance / 2))[np.asarray(state.elites)]
     found = model.predict(jax.random.key(0), state, rows.obs, rows.action).doubt
     np.testing.assert_allclose(found, np.linalg.norm(deviation, axis=-1).max(0), rtol=1e-5)
 

@@ -83,9 +83,9 @@ def test_scripts_work_from_anywhere_without_importing_jax_for_help(name, tmp_pat
 
 def test_a_script_exits_with_2_and_one_sentence(tmp_path):
     script = ROOT / "scripts" / "train.py"
-    done = subprocess.run([sys.executable, script, "pop"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, "impalla"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "auxin: there is no agent 'pop': did you mean ppo?\n"
+    assert done.stderr == "auxin: there is no agent 'impalla': did you mean impala?\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):

@@ -44,8 +44,8 @@ class Config:
     """Share of its error that a member must lose to count as better."""
     most_epochs: int = 200
     """A fit ends after so many epochs at the latest."""
-    scale_targets: bool = False
-    """Predict in units of the targets' standard deviations."""
+    scale_targets: bool = True
+    """Predict in units of the targets' standard deviations; the published ensembles do not."""
     doubt: Literal["none", "noise", "disagreement"] = "none"
     """What the model is unsure by: the largest noise that a member predicts, or the spread of their means."""
 
@@ -138,9 +138,10 @@ def make(spec: EnvSpec, **options: Any) -> WorldModel:
     imagines, such as `mbpo`, and for whoever wants to know how sure a prediction is.
 
     The loss is the sum of all members' `losses.gaussian_nll`, a decay of the weights, and `0.01 sum (high - low)` of
-    the learned bounds of the log-variance. Inputs are standardised anew at each fit, which goes on from the last one's
-    weights and keeps each member's best on the records held out. Batches are drawn with replacement from a member's
-    bootstrap sample; as many as it takes to see all records once are an epoch.
+    the learned bounds of the log-variance. Inputs and targets are standardised anew at each fit, which goes on from the
+    last one's weights and keeps each member's best on the records held out. Batches are drawn with replacement from a
+    member's bootstrap sample; as many as it takes to see all records once are an epoch. Small steps among large rewards
+    are hardly learned from a thousand records unless targets are scaled.
 
     A prediction divides the rows evenly among the elites, at random at each step, so that every row is predicted by
     one network alone: each row's elite is as likely as any other, at a fraction of the work.
