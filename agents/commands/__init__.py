@@ -16,9 +16,11 @@ COMMANDS = {
     "train": ("train", "train an agent in an environment"),
     "evaluate": ("evaluate", "play seeded episodes with a trained agent, and film it"),
     "collect": ("collect", "make datasets to learn from offline with an agent's training"),
+    "search": ("search", "search for the schedule of an agent's knobs over many runs"),
     "list": ("listing", "say which agents, environments and auxiliaries there are"),
     "plot": ("plot", "draw the metrics of several runs into one figure"),
     "map": ("map", "draw where runs go on a MiniGrid level, what their bonus pays there, and the rooms they reach"),
+    "calibration": ("calibration", "compare what a run's world model predicts with what happens"),
     "export": ("export", "write a trained policy as one self-contained file"),
     "bank": ("bank", "make the levels of a MiniGrid task that is compiled with the agent"),
     "demo": ("demo", "train BeBold and the same agent without bonus, compare, draw and film them"),
@@ -53,7 +55,7 @@ def _run(words: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {doc}" for name, (_, doc) in COMMANDS.items()]
+    lines = [f"  {name:<11} {doc}" for name, (_, doc) in COMMANDS.items()]
     return "\n".join(["usage: auxin COMMAND ...", "", *lines, "", "auxin COMMAND --help tells the rest."])
 
 

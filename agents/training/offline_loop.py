@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, stored
+from agents.agent import Agent, Replay, Rollout, Sample, State, Unroll, Whole, stored
 from agents.training import learner
 from agents.training.learner import Learner
 from agents.training.loop import Loop, Report
@@ -141,6 +141,11 @@ def require(agent: Agent, spec: EnvSpec, wrapper: Chain, data: Dataset) -> None:
         raise UsageError(
             f"the dataset has {size(data):,} transitions and the buffer holds {capacity:,}: "
             f"take {kept}.capacity={size(data)} or more."
+        )
+    if isinstance(agent.feed, Whole) and size(data) < agent.config.get("batch", 0):
+        raise UsageError(
+            f"the dataset has {size(data):,} transitions, fewer than a batch of {agent.config['batch']:,}: "
+            f"take batch={size(data)} or less."
         )
     _require_learnable(agent, spec, _item(records(data, spec)))
 

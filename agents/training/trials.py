@@ -25,7 +25,7 @@ from agents.training.progress import Progress
 from agents.training.search import Job, Trials
 from agents.training.setup import prepare
 from envs import wrappers
-from envs.contract import Env
+from envs.contract import Env, HostMaker, PyTree
 from envs.errors import UsageError, missing_extra
 
 
@@ -52,13 +52,26 @@ class Task(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What a run leaves: the mean return of the episodes that ended in each epoch `[E]`, and the agent's last state."""
+    """What a run leaves: mean returns of the episodes that ended in each epoch `[E]`, and what is kept of its end."""
 
     returns: np.ndarray
-    state: State
+    kept: PyTree
 
 
-Lend = Callable[[State, dict[str, Any]], State]  # an agent's first state under a proposal
+class Manner(NamedTuple):
+    """How proposals become runs and runs outcomes: functions of a module, for other processes import them.
+
+    Attributes:
+      lend: `(state, proposal) -> state`, an agent's first state under a proposal.
+      keep: `(state) -> tree`, what is kept of its last one; of several runs at once every leaf has a leading axis.
+      read: `(played) -> outcome`.
+    """
+
+    lend: Callable[[State, dict[str, Any]], State]
+    keep: Callable[[State], PyTree]
+    read: Callable[[Played], Outcome]
+
+
 Told = Callable[[int, float], None]  # steps done of all runs together, and the mean return of the latest epoch
 
 
@@ -69,8 +82,8 @@ class Runs:
       UsageError: for a task that cannot be, or a run without a whole epoch.
     """
 
-    def __init__(self, task: Task):
-        self.task = task
+    def __init__(self, task: Task, manner: Manner):
+        self.task, self.manner = task, manner
         self.env = envs.make(task.env, backend=task.backend, **task.env_options)
         self.agent = agents.make(task.agent, self.env.spec, **task.options)
         self.warmup = self.agent.config.get("warmup", 0)
@@ -84,21 +97,22 @@ class Runs:
         self._loop: _Seeds | None = None
 
     def play(
-        self, lend: Lend, proposals: list[dict[str, Any]], seeds: list[int], told: Told = lambda *_: None
-    ) -> Iterator[Played]:
+        self, proposals: list[dict[str, Any]], seeds: list[int], told: Told = lambda *_: None
+    ) -> Iterator[Outcome]:
         """One run for each proposal, with a seed below 2^31 each, in their order; `told` hears how far they are."""
         if isinstance(self.env, Env):
-            yield from self._side_by_side(lend, proposals, seeds, told)
+            yield from map(self.manner.read, self._side_by_side(self.env, proposals, seeds, told))
             return
         for index, (proposal, seed) in enumerate(zip(proposals, seeds, strict=True)):
-            before = index * self.task.steps
-            yield self._alone(lend, proposal, seed, lambda step, mean, before=before: told(before + step, mean))
+            yield self.manner.read(
+                self._alone(self.env, proposal, seed, partial(_later, told, index * self.task.steps))
+            )
 
-    def _side_by_side(self, lend: Lend, proposals: list[Any], seeds: list[int], told: Told) -> list[Played]:
+    def _side_by_side(self, env: Env, proposals: list[Any], seeds: list[int], told: Told) -> list[Played]:
         if self._loop is None or len(self._loop.seeds) != len(seeds):
-            self._loop = _Seeds(self.agent, self.env, wrappers.parse(""), n=self._n, seeds=tuple(seeds))
+            self._loop = _Seeds(self.agent, env, wrappers.parse(""), n=self._n, seeds=tuple(seeds))
         loop = self._loop
-        loop.begin(tuple(seeds), lend, proposals)
+        loop.begin(tuple(seeds), self.manner.lend, proposals)
         marks = self._marks(loop.steps_per_update)
         means: list[np.ndarray] = []
         before = np.zeros(len(seeds), int)
@@ -109,15 +123,15 @@ class Runs:
             means.append(np.asarray([_mean_return(one, start) for one, start in zip(each, before, strict=True)]))
             before = episodes.ended
             told(loop.updates * loop.steps_per_update * len(seeds), _mean(means[-1]))
-        states = jax.device_get(_learned(loop.learner.state))
+        kept = jax.device_get(self.manner.keep(loop.learner.state))
         returns = _whole(np.stack(means[1:], 1))
-        return [Played(returns[i], jax.tree.map(lambda leaf, i=i: leaf[i], states)) for i in range(len(seeds))]
+        return [Played(returns[i], jax.tree.map(lambda leaf, i=i: leaf[i], kept)) for i in range(len(seeds))]
 
-    def _alone(self, lend: Lend, proposal: dict[str, Any], seed: int, told: Told) -> Played:
-        loop = HostLoop(self.agent, self.env, wrappers.parse(""), n=self._n, seed=seed)
+    def _alone(self, env: HostMaker, proposal: dict[str, Any], seed: int, told: Told) -> Played:
+        loop = HostLoop(self.agent, env, wrappers.parse(""), n=self._n, seed=seed)
         try:
             loop.start()
-            loop.learner = loop.learner._replace(state=lend(loop.learner.state, proposal))
+            loop.learner = loop.learner._replace(state=self.manner.lend(loop.learner.state, proposal))
             marks, means, before = self._marks(loop.steps_per_update), [], 0
             for mark in marks:
                 while loop.updates < mark:
@@ -126,7 +140,8 @@ class Runs:
                 means.append(_mean_return(episodes, before))
                 before = int(episodes.ended)
                 told(loop.updates * loop.steps_per_update, means[-1])
-            return Played(_whole(np.asarray([means[1:]]))[0], jax.device_get(_learned(loop.learner.state)))
+            kept = jax.device_get(self.manner.keep(loop.learner.state))
+            return Played(_whole(np.asarray([means[1:]]))[0], kept)
         finally:
             loop.close()
 
@@ -139,7 +154,7 @@ class Runs:
 class _Seeds(DeviceLoop):
     """A device loop that begins again with other seeds."""
 
-    def begin(self, seeds: tuple[int, ...], lend: Lend, proposals: list[dict[str, Any]]) -> None:
+    def begin(self, seeds: tuple[int, ...], lend: Callable, proposals: list[dict[str, Any]]) -> None:
         self.seeds, self._seeds = seeds, np.asarray(seeds, np.uint32)
         self.start()
         trees = [self.tree(index) for index in range(len(seeds))]
@@ -148,9 +163,9 @@ class _Seeds(DeviceLoop):
         self.restore(trees)
 
 
-def _learned(state: State) -> State:
-    """The state without what only the next update needs."""
-    return state._replace(opt=())
+def _later(told: Told, before: int, step: int, mean: float) -> None:
+    """Tells of a run that began after `before` steps of others."""
+    told(before + step, mean)
 
 
 def _mean_return(episodes: Episodes, before: int) -> float:
@@ -179,17 +194,14 @@ def _whole(returns: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- TRIALS
 
 
-def trials(
-    task: Task, lend: Lend, read: Callable[[Played], Outcome], *, workers: int, stages: int, quiet: bool
-) -> Trials:
+def trials(task: Task, manner: Manner, *, workers: int, stages: int, quiet: bool) -> Trials:
     """Trials that are runs of a task.
 
     Args:
       task: what is run.
-      lend: what a proposal makes of an agent's first state; a function of a module, for other processes import it.
-      read: the outcome of a run; likewise.
+      manner: how a proposal becomes a run, and a run an outcome.
       workers: processes of Ray that share the runs; 1 makes them all in this one.
-      stages: how many stages there are, for the display.
+      stages: how many stages there are, for the display; 0 where it is not about stages.
       quiet: show no progress.
 
     Raises:
@@ -197,36 +209,36 @@ def trials(
     """
     if workers > 1:
         require_ray()
-    kept: list[Runs] = []  # made when the first run is, for there may be none left to make
+    runs: list[Runs] = []  # made when they are first needed, for there may be nothing left to do
 
-    def played(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
-        label = f"stage {jobs[0].stage + 1} of {stages}"
+    def here(jobs: list[Job], progress: Progress) -> Iterator[tuple[Job, Outcome]]:
+        if not runs:
+            runs.append(Runs(task, manner))
+        seeds = [seed_of(job.key) for job in jobs]
+        outcomes = runs[0].play(
+            [job.proposal for job in jobs], seeds, lambda step, mean: progress.update(step, {"return": mean})
+        )
+        yield from zip(jobs, outcomes, strict=True)
+
+    def elsewhere(jobs: list[Job], progress: Progress) -> Iterator[tuple[Job, Outcome]]:
+        calls = [(jax.tree.map(np.asarray, job.proposal), seed_of(job.key)) for job in jobs]
+        for done, (index, outcome) in enumerate(by_ray(partial(_one, task, manner), workers, calls)):
+            progress.update((done + 1) * task.steps, {"score": outcome.score})
+            yield jobs[index], outcome
+
+    def made(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
+        label = f"stage {jobs[0].stage + 1} of {stages}" if stages else task.agent
         with Progress(len(jobs) * task.steps, label, quiet=quiet) as progress:
-            if workers > 1:
-                calls = [(jax.tree.map(np.asarray, job.proposal), seed_of(job.key)) for job in jobs]
-                made = partial(_one, task, lend, read)
-                for done, (index, outcome) in enumerate(by_ray(made, workers, calls)):
-                    progress.update((done + 1) * task.steps, {"score": outcome.score})
-                    yield jobs[index], outcome
-                return
-            runs = kept[0] if kept else Runs(task)
-            kept[:] = [runs]
+            yield from (elsewhere if workers > 1 else here)(jobs, progress)
 
-            def told(step: int, mean: float) -> None:
-                progress.update(step, {"return": mean})
-
-            seeds = [seed_of(job.key) for job in jobs]
-            for job, one in zip(jobs, runs.play(lend, [job.proposal for job in jobs], seeds, told), strict=True):
-                yield job, read(one)
-
-    return played
+    return made
 
 
-def _one(task: Task, lend: Lend, read: Callable[[Played], Outcome]) -> Callable[[dict[str, Any], int], Outcome]:
-    """A function that makes one run in the process in which it was made."""
+def _one(task: Task, manner: Manner) -> Callable[[dict[str, Any], int], Outcome]:
+    """A function that makes one run, in the process in which it was made."""
     prepare(TrainConfig())
-    runs = Runs(task)
-    return lambda proposal, seed: read(next(runs.play(lend, [proposal], [seed])))
+    runs = Runs(task, manner)
+    return lambda proposal, seed: next(runs.play([proposal], [seed]))
 
 
 def seed_of(key: jax.Array) -> int:

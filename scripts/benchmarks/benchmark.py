@@ -52,6 +52,7 @@ class Benchmark(NamedTuple):
       amount: what these numbers are, in words after the number.
       measure: `(amount) -> Measured`.
       peers: what it is compared with, by name.
+      less: the smaller value is the better one, so ratios are the peer's value over ours.
     """
 
     doc: str
@@ -60,6 +61,7 @@ class Benchmark(NamedTuple):
     amount: str
     measure: Callable[[int], Measured]
     peers: dict[str, Peer]
+    less: bool = False
 
 
 def require_installed(name: str, peer: Peer) -> None:

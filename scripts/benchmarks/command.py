@@ -14,6 +14,7 @@ from scripts.entry import ended
 # A benchmark's module of this package, which holds its `BENCHMARK`, has its name.
 NAMES = (
     "critics",
+    "mbpo",
     "minigrid_device",
     "minigrid_host",
     "nethack",
@@ -64,7 +65,7 @@ def run(argv: Sequence[str]) -> None:
     if found["json"]:
         emit(result)
     else:
-        _show(result)
+        _show(result, benchmark.less)
 
 
 def load(name: str) -> Benchmark:
@@ -90,11 +91,19 @@ def measure(name: str, benchmark: Benchmark, peers: dict[str, Peer], amount: int
         "unit": benchmark.unit,
         "others": ours.others,
         "peers": theirs,
-        "ratios": {peer: ours.others.get(peers[peer].against, ours.value) / value for peer, value in theirs.items()},
+        "ratios": {
+            peer: _ratio(benchmark, ours.others.get(peers[peer].against, ours.value), value)
+            for peer, value in theirs.items()
+        },
         "config": plain({"amount": f"{amount} {benchmark.amount}", **ours.config}),
         "hardware": plain(hardware()),
         "commit": commit(ROOT),
     }
+
+
+def _ratio(benchmark: Benchmark, ours: float, theirs: float) -> float:
+    """How many times better ours is."""
+    return theirs / ours if benchmark.less else ours / theirs
 
 
 def _chosen(benchmark: Benchmark, names: str) -> dict[str, Peer]:
@@ -122,12 +131,12 @@ def _list(json: bool) -> None:
     print("python scripts/benchmark.py NAME measures one.")
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: dict[str, Any], less: bool) -> None:
     rows = [["auxin", f"{number(round(result['value'], 1))} {result['unit']}", ""]]
     for name, value in result["others"].items():
         rows.append([f"auxin, {name}", f"{number(round(value, 1))} {result['unit']}", ""])
     for name, value in result["peers"].items():
-        ratio = f"auxin / {name} = {result['ratios'][name]:.3g}"
+        ratio = f"{f'{name} / auxin' if less else f'auxin / {name}'} = {result['ratios'][name]:.3g}"
         rows.append([name, f"{number(round(value, 1))} {result['unit']}", ratio])
     table("", ["", "value", "ratio"], rows)
     for name, value in result["config"].items():

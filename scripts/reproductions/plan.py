@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from agents import presets
 from envs.errors import UsageError
+from scripts.benchmarks.benchmark import ROOT
 from scripts.reproductions import peers
 
 
@@ -23,6 +24,8 @@ class Trial(NamedTuple):
       env_options: options of the environment.
       wrap: wrappers by name, joined by +.
       wrap_options: options of the wrappers.
+      data: the folder of a dataset to learn from, from the project's root, without stepping the environment.
+      made_by: the command that makes this dataset.
       peer: a file of `scripts/peers` that trains another library's agent on the task instead, and prints its score.
     """
 
@@ -36,6 +39,8 @@ class Trial(NamedTuple):
     env_options: dict[str, Any] = {}  # noqa: RUF012
     wrap: str = ""
     wrap_options: dict[str, Any] = {}  # noqa: RUF012
+    data: str = ""
+    made_by: str = ""
     peer: str = ""
 
     def same(self, other: "Trial") -> bool:
@@ -188,6 +193,8 @@ def lacking(trial: Trial) -> str:
         known = {listing.name: listing.backends for listing in envs.ids()}
         if trial.task not in known or (trial.backend and trial.backend not in known[trial.task]):
             return f"there is no environment {trial.task} on the backend {trial.backend or 'first'}."
+        if trial.data and not (ROOT / trial.data).exists():
+            return f"there is no dataset {trial.data} yet: `{trial.made_by}` makes it."
         if trial.backend == "device" and trial.task.startswith("MiniGrid-"):
             _levels(trial.task, trial.env_options)
     except UsageError as error:

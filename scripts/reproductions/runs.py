@@ -100,6 +100,7 @@ def _own(seed: Seed, trial: Trial, asked: Asked, quiet: bool) -> dict[str, Any]:
         wrap_options=trial.wrap_options,
         out=seed.folder,
         preset=trial.preset,
+        data=str(ROOT / trial.data) if trial.data else "",
         resume=True,
         quiet=quiet,
         tensorboard=False,

@@ -200,6 +200,7 @@ REFUSALS = {
         {},
         "learns from the episodes it plays, and offline it plays none",
     ),
+    "fewer than a batch": (POINT, "mopo", {}, {}, "has 200 transitions, fewer than a batch of 256: take batch=200"),
     "an end that never comes": (CHAIN, "dqn", {}, {"stop_at": 1.0}, "give --eval-every beside --stop-at"),
     "several devices": (CHAIN, "dqn", {}, {"devices": 2}, "learns on one device"),
 }

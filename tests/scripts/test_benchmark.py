@@ -108,6 +108,13 @@ def test_people_see_slice_value_and_ratio(benchmark, fake):
     assert "rounds: 1" in out
 
 
+def test_where_less_is_better_the_ratio_is_turned_round(benchmark, fake, module, monkeypatch):
+    update = module("benchmarks.update")
+    monkeypatch.setattr(update, "BENCHMARK", update.BENCHMARK._replace(less=True))
+    assert json.loads(benchmark("update", "--json")[1])["ratios"] == {"half": 0.5}
+    assert "half / auxin = 0.5" in benchmark("update")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -215,6 +222,84 @@ def test_update_is_the_sum_of_its_parts(module, tiny):
 def test_peers_that_only_step(module, package, script):
     pytest.importorskip(package)
     assert module(f"peers.{script}").main("MiniGrid-Empty-5x5-v0", 0.05) > 100
+
+
+@pytest.fixture
+def torch_mbpo(module, monkeypatch):
+    """The peer with few rows and short rollouts."""
+    pytest.importorskip("torch")
+    pytest.importorskip("mujoco")
+    peer = module("peers.torch_mbpo")
+    for name, value in {"ROWS": 320, "FIT_EPOCHS": 2, "STARTS": 100}.items():
+        monkeypatch.setattr(peer, name, value)
+    return peer
+
+
+def test_mbpo_and_its_peer_do_the_same_work(module):
+    pytest.importorskip("torch")
+    ours, theirs = module("benchmarks.mbpo"), module("peers.torch_mbpo")
+    for name in ("RATIO", "EVERY", "STARTS", "ROWS", "FIT_EPOCHS"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert theirs.ROWS * 4 // 5 % theirs.BATCH == 0
+
+
+def test_the_parts_of_torch_mbpo_make_its_total(torch_mbpo):
+    parts, total = torch_mbpo.main("Hopper-v5", 20)
+    fit, rollout, update, step = parts.values()
+    assert min(parts.values()) > 0
+    assert total == pytest.approx(20 * update + 4 * (fit + rollout) + step)
+
+
+def test_the_ensemble_of_torch_mbpo_fits_and_predicts(torch_mbpo):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    obs, action = torch.randn(1_000, 3), torch.rand(1_000, 1) * 2 - 1
+    after = obs + 0.5 * action + 0.1 * obs.flip(1)
+    model = torch_mbpo.Ensemble(3, 1)
+    rows = torch.cat((obs, action, obs.sum(1, keepdim=True), torch.ones(1_000, 1), after), 1)
+    assert model.fit(rows, 30) == 30
+    reward, next_obs = model.step(obs[:502], action[:502])  # no multiple of the elites
+    assert (next_obs - after[:502]).square().mean() < 0.03  # 0.2 where nothing changes
+    assert (reward[:, 0] - obs[:502].sum(1)).square().mean() < 0.1
+
+
+def test_sac_of_torch_mbpo_prefers_what_pays(torch_mbpo):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    sac, obs = torch_mbpo.SAC(2, 1, entropy=-1.0), torch.randn(256, 2)
+    first = sac.goal.clone()
+    for _ in range(750):
+        action = torch.rand(256, 1) * 2 - 1
+        rows = torch.cat((obs, action, -10 * (action - 0.6).square(), torch.zeros(256, 1), obs), 1)
+        sac.update(rows, torch.randn(2, 256, 1))
+    mean, _ = sac.head(obs)
+    assert abs(mean.tanh().mean().item() - 0.6) < 0.1
+    assert not torch.equal(first, sac.goal)
+    assert all(w.data_ptr() == f.data_ptr() for (w, _), (f, _) in zip(sac.critic, sac.frozen, strict=True))
+
+
+def test_the_ring_of_torch_mbpo_wraps(torch_mbpo):
+    torch = pytest.importorskip("torch")
+    ring = torch_mbpo.Ring(5, 1, 1)
+    for start in (0, 4):
+        ring.add(torch.arange(start, start + 4.0)[:, None].expand(4, 5))
+    assert ring.rows[:, 0].tolist() == [5.0, 6.0, 7.0, 3.0, 4.0]
+    assert (ring.size, ring.at) == (5, 3)
+
+
+@pytest.mark.slow
+def test_mbpo_tells_a_fit_a_rollout_and_updates_apart(module, monkeypatch):
+    pytest.importorskip("envpool")
+    mbpo = module("benchmarks.mbpo")
+    sizes = {"ROWS": 300, "FIT_EPOCHS": 2, "STARTS": 20, "SIZES": {"hidden": (8,), "ensemble.hidden": (8, 8)}}
+    for name, value in sizes.items():
+        monkeypatch.setattr(mbpo, name, value)
+    monkeypatch.setattr("agents.training.setup.prepare", lambda config: None)
+    value, config, _ = mbpo.measure(40)
+    update = config["an update, the environment's step in it (ms)"]
+    parts = config["a fit (s)"] + config["a rollout (s)"]
+    assert update > 0
+    assert value == pytest.approx(20 * update + 4 * parts)
 
 
 def test_startup_tells_why_a_process_failed(module, monkeypatch, tmp_path):

@@ -83,7 +83,8 @@ def test_scripts_work_from_anywhere_without_importing_jax_for_help(name, tmp_pat
 
 def test_a_script_exits_with_2_and_one_sentence(tmp_path):
     script = ROOT / "scripts" / "train.py"
-    done = subprocess.run([sys.executable, script, "impalla"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = [sys.executable, script, "impalla"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "auxin: there is no agent 'impalla': did you mean impala?\n"
 

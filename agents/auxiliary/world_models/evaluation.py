@@ -33,8 +33,14 @@ def records(data: Dataset) -> Records:
     count, obs, action = size(data), np.asarray(data.obs), np.asarray(data.action)
     if obs.ndim != 2 or action.ndim != 2:
         raise UsageError("world models are fitted to vectors of numbers, and the dataset's states or actions are none.")
-    columns = (obs, action, data.reward, data.discount, data.next_obs)
-    return Records(*(jnp.asarray(column, jnp.float32) for column in columns), jnp.int32(count))
+    return Records(
+        obs=jnp.asarray(obs, jnp.float32),
+        action=jnp.asarray(action, jnp.float32),
+        reward=jnp.asarray(data.reward, jnp.float32),
+        discount=jnp.asarray(data.discount, jnp.float32),
+        next_obs=jnp.asarray(data.next_obs, jnp.float32),
+        held=jnp.int32(count),
+    )
 
 
 def first_states(data: Dataset) -> jax.Array:
