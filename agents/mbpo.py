@@ -162,27 +162,37 @@ def policy(built: Built, state: State, key: jax.Array, obs: jax.Array) -> jax.Ar
     return built.base.networks["actor"].apply({"params": state.params["actor"]}, obs).sample(key)
 
 
+CHUNK = 10_000  # rows that are imagined at once: they stay in the cache, and what XLA prepares for them is small
+
+
 def imagine(built: Built, key: jax.Array, state: State, learning: Learning, real: Ring, horizon: jax.Array) -> Learning:
     """Follows the policy in the model for `horizon` steps from real states, and keeps each step that was still on."""
     config = built.base.config
-    start_key, roll_key = jax.random.split(key)
-    starts, _, _ = built.base.buffer.sample(start_key, real, config.rollouts)
+    chunks = -(-config.rollouts // CHUNK)
+    count = -(-config.rollouts // chunks)
 
-    def step(number: jax.Array, now: tuple[jax.Array, jax.Array, Ring]):
-        obs, alive, kept = now
-        act_key, model_key = jax.random.split(jax.random.fold_in(roll_key, number))
-        action = policy(built, state, act_key, obs)
-        found = built.model.predict(model_key, learning.model, obs, action)
-        reward = found.reward - config.penalty * found.doubt if config.penalty else found.reward
-        ended = built.ends(found.next_obs)
-        made = Imagined(obs, action, reward, 1.0 - ended, found.next_obs)
-        # A row whose numbers left the finite ones ends there, and is not learned from.
-        sound = alive & jnp.isfinite(found.next_obs).all(1) & jnp.isfinite(reward)
-        kept = ring.add(kept, made, built.slots, ring.places(kept, made, built.slots, sound), sound)
-        return found.next_obs, sound & ~ended, kept
+    def chunk(index: jax.Array, kept: Ring) -> Ring:
+        start_key, roll_key = jax.random.split(jax.random.fold_in(key, index))
+        starts, _, _ = built.base.buffer.sample(start_key, real, count)
+        asked = index * count + jnp.arange(count) < config.rollouts  # the last chunk may have some to spare
 
-    begun = (starts.start.obs, jnp.ones(config.rollouts, bool), learning.imagined)
-    *_, imagined = jax.lax.fori_loop(0, horizon, step, begun)
+        def step(number: jax.Array, now: tuple[jax.Array, jax.Array, Ring]):
+            obs, alive, kept = now
+            act_key, model_key = jax.random.split(jax.random.fold_in(roll_key, number))
+            action = policy(built, state, act_key, obs)
+            found = built.model.predict(model_key, learning.model, obs, action)
+            reward = found.reward - config.penalty * found.doubt if config.penalty else found.reward
+            ended = built.ends(found.next_obs)
+            made = Imagined(obs, action, reward, 1.0 - ended, found.next_obs)
+            # A row whose numbers left the finite ones ends there, and is not learned from.
+            sound = alive & jnp.isfinite(found.next_obs).all(1) & jnp.isfinite(reward)
+            kept = ring.add(kept, made, built.slots, ring.places(kept, made, built.slots, sound), sound)
+            return found.next_obs, sound & ~ended, kept
+
+        *_, kept = jax.lax.fori_loop(0, horizon, step, (starts.start.obs, asked, kept))
+        return kept
+
+    imagined = jax.lax.fori_loop(0, chunks, chunk, learning.imagined)
     rounds = config.retain * config.epoch / config.rollout_every
     live = jnp.minimum(imagined.size, (horizon * config.rollouts * rounds).astype(jnp.int32))
     return learning._replace(imagined=imagined, live=live)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import agents
@@ -131,7 +132,8 @@ class Runs:
         loop = HostLoop(self.agent, env, wrappers.parse(""), n=self._n, seed=seed)
         try:
             loop.start()
-            loop.learner = loop.learner._replace(state=self.manner.lend(loop.learner.state, proposal))
+            lent = self.manner.lend(loop.learner.state, proposal)
+            loop.learner = loop.learner._replace(state=jax.tree.map(_own, lent))
             marks, means, before = self._marks(loop.steps_per_update), [], 0
             for mark in marks:
                 while loop.updates < mark:
@@ -159,8 +161,17 @@ class _Seeds(DeviceLoop):
         self.start()
         trees = [self.tree(index) for index in range(len(seeds))]
         for tree, proposal in zip(trees, proposals, strict=True):
-            tree["learner"] = tree["learner"]._replace(state=lend(tree["learner"].state, proposal))
+            lent = lend(tree["learner"].state, proposal)
+            tree["learner"] = tree["learner"]._replace(state=jax.tree.map(_own, lent))
         self.restore(trees)
+
+
+def _own(leaf: jax.Array) -> jax.Array:
+    """A copy that a loop may overwrite, not weakly typed as `jnp.full(n, 0.5)` is.
+
+    What an update returns is never weakly typed, and the second call would compile anew.
+    """
+    return jnp.copy(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else jnp.array(leaf, leaf.dtype)
 
 
 def _later(told: Told, before: int, step: int, mean: float) -> None:
@@ -265,7 +276,9 @@ def by_ray(made: Callable[[], Any], workers: int, calls: list[tuple[Any, ...]]) 
         def call(self, index: int, call: tuple[Any, ...]) -> tuple[int, Any]:
             return index, self._call(*call)
 
-    actors = [ray.remote(Worker).options(num_cpus=1).remote() for _ in range(min(workers, len(calls)))]
+    # A core each: one more than there are would wait for its core, and its runs with it, for ever.
+    count = min(workers, len(calls), max(1, int(ray.cluster_resources().get("CPU", 1))))
+    actors = [ray.remote(Worker).options(num_cpus=1).remote() for _ in range(count)]
     pool = importlib.import_module("ray.util").ActorPool(actors)
     try:
         yield from pool.map_unordered(lambda actor, item: actor.call.remote(*item), list(enumerate(calls)))

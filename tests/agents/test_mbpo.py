@@ -100,6 +100,18 @@ def test_rollouts_branch_off_from_real_states_and_follow_the_model():
     assert np.std(rows.action) > 0
 
 
+def test_rows_are_imagined_in_chunks_that_add_up(monkeypatch):
+    monkeypatch.setattr(mbpo, "CHUNK", 10)  # four chunks of 8, none to spare; of 7 the last has three
+    own, learning = imagined(horizon=2)
+    assert int(learning.imagined.size) == 64
+    monkeypatch.setattr(mbpo, "CHUNK", 7)
+    own, learning = imagined(horizon=2, limit=1.5)
+    assert int(learning.imagined.size) == 64
+    found = kept(own, learning)
+    assert sorted(found.next_obs[:, 0]) == 32 * [1] + 32 * [2]
+    assert found.discount.sum() == 32
+
+
 def test_a_rollout_ends_where_the_episode_does():
     own, learning = imagined(horizon=5, limit=1.5)
     rows = kept(own, learning)

@@ -173,8 +173,8 @@ def model(
         first = jnp.zeros((config.members, 1, obs_size + action_size))
         params = {
             "layers": layers.init(key, first)["params"],
-            "low": jnp.full(outputs, -10.0),
-            "high": jnp.full(outputs, 0.5),
+            "low": jnp.full(outputs, -10.0, jnp.float32),
+            "high": jnp.full(outputs, 0.5, jnp.float32),
         }
         return Ensemble(
             params,
@@ -182,7 +182,7 @@ def model(
             Scale(jnp.zeros(obs_size + action_size), jnp.ones(obs_size + action_size)),
             Scale(jnp.zeros(outputs), jnp.ones(outputs)),
             jnp.arange(config.elites),
-            jnp.full(config.members, jnp.inf),
+            jnp.full(config.members, jnp.inf, jnp.float32),
         )
 
     def fit(key: jax.Array, state: Ensemble, records: Records, policy: Callable) -> tuple[Ensemble, dict]:
@@ -242,7 +242,9 @@ def model(
             return (now.stale < config.patience) & (now.epoch < config.most_epochs)
 
         zero = jnp.zeros((), jnp.int32)
-        begun = Fitting(state.params, state.opt, state.params, jnp.full(config.members, jnp.inf), zero, zero)
+        begun = Fitting(
+            state.params, state.opt, state.params, jnp.full(config.members, jnp.inf, jnp.float32), zero, zero
+        )
         done = jax.lax.while_loop(going, epoch, begun)
         order = jnp.argsort(done.error)
         state = state._replace(params=done.best, opt=done.opt, elites=order[: config.elites], error=done.error)
