@@ -116,7 +116,8 @@ def schedule(config: Config, design: Design, params: PyTree | None) -> Schedule:
         )
         return own, settings
 
-    return Schedule(init, decide, design.most_horizon, watches=True)
+    longest = design.most_horizon if "rollout" in hyper_mdp.acting(design) else design.horizon
+    return Schedule(init, decide, longest, watches=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- MAKE

@@ -25,7 +25,7 @@ class Trial(NamedTuple):
       wrap: wrappers by name, joined by +.
       wrap_options: options of the wrappers.
       data: the folder of a dataset to learn from, from the project's root, without stepping the environment.
-      made_by: the command that makes this dataset.
+      made_by: the command that makes this dataset, or the controller among the options.
       peer: a file of `scripts/peers` that trains another library's agent on the task instead, and prints its score.
     """
 
@@ -193,8 +193,9 @@ def lacking(trial: Trial) -> str:
         known = {listing.name: listing.backends for listing in envs.ids()}
         if trial.task not in known or (trial.backend and trial.backend not in known[trial.task]):
             return f"there is no environment {trial.task} on the backend {trial.backend or 'first'}."
-        if trial.data and not (ROOT / trial.data).exists():
-            return f"there is no dataset {trial.data} yet: `{trial.made_by}` makes it."
+        for kind, folder in (("dataset", trial.data), ("controller", trial.options.get("controller", ""))):
+            if folder and not (ROOT / folder).exists():
+                return f"there is no {kind} {folder} yet: `{trial.made_by}` makes it."
         if trial.backend == "device" and trial.task.startswith("MiniGrid-"):
             _levels(trial.task, trial.env_options)
     except UsageError as error:

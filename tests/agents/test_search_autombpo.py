@@ -206,6 +206,7 @@ def test_rewards_to_go_are_not_discounted_and_end_with_the_log():
 def test_a_frozen_controller_turns_its_knobs_as_before_and_is_not_moved(tmp_path):
     first = autombpo.make(knobs="policy", hidden=8)
     held = first.init(jax.random.key(0)).params
+    held["policy"]["logits"]["bias"] = jnp.asarray([2.0, 0.0, -2.0])
     autombpo.save(held, Config(knobs="policy", hidden=8), tmp_path / "controller")
     search = autombpo.make(
         knobs="ratio+rollout", hidden=8, frozen=str(tmp_path), grad_steps=5, batch=8, explore_stages=0
@@ -301,6 +302,22 @@ def test_a_stage_of_which_every_run_failed_is_one_sentence():
     state, proposals = search.ask(jax.random.key(1), state, 2)
     with pytest.raises(UsageError, match="all 2 runs of this stage failed"):
         search.tell(jax.random.key(2), state, proposals, [Outcome(np.nan), Outcome(np.inf)])
+
+
+def test_the_controller_of_a_stage_that_explored_gives_way_to_one_that_did_not():
+    config = Config(hidden=4)
+    search = autombpo.make(hidden=4, explore_stages=2, grad_steps=1, batch=2)
+    state, seen = search.init(jax.random.key(0)), []
+    log = autombpo.empty(config, 3)._replace(size=jnp.int32(3), reward=jnp.ones(3), acted=jnp.ones((3, 4), bool))
+    for stage, score in enumerate((9.0, 8.0, 1.0, 3.0, 2.0)):
+        key = jax.random.key(stage)
+        state, proposals = search.ask(key, state, 1)
+        seen.append(proposals[0])
+        outcome = Outcome(score, {name: np.asarray(leaf) for name, leaf in log._asdict().items()})
+        state = search.tell(key, state, proposals, [outcome])
+    assert [float(proposal["explore"]) for proposal in seen] == [1.0, 0.5, 0.0, 0.0, 0.0]
+    assert (int(state.best_stage), float(state.best_score)) == (3, 3.0)
+    jax.tree.map(np.testing.assert_array_equal, search.best(state)["params"], seen[3]["params"])
 
 
 # --------------------------------------------------------------------------------------------- a run with an optimum

@@ -16,6 +16,7 @@ import agents
 import envs
 from agents import schedules
 from agents.auxiliary.search import autombpo
+from agents.commands.schedule_pictures import exported
 from agents.training import trials
 from agents.training.search import history
 
@@ -131,6 +132,21 @@ def test_what_people_read(command, toy, tmp_path):
     out = command(*SEARCH, "--out", tmp_path / "s", "--quiet").out
     for said in ("plain MBPO", "100%", "best", "real_ratio 0.0", "schedule.json"):
         assert said in out
+
+
+def test_a_mean_schedule_fits_as_often_as_its_runs_and_right_away():
+    turned = {
+        "real_ratio": np.asarray([[0.1] * 5, [0.3] * 5]),
+        "ratio": np.asarray([[1.0] * 5, [4.0] * 5]),
+        "horizon": np.ones((2, 5)),
+        "fit": np.asarray([[1, 0, 0, 1, 1], [0, 1, 0, 1, 0]], np.float32),
+    }
+    task = trials.Task("autombpo", {}, "Pendulum-v1", None, {}, 3000, 1000)
+    found = exported(autombpo.Config(), task, turned)
+    assert found["knobs"]["fit"] == [1, 0, 0, 1, 1]
+    np.testing.assert_allclose(found["knobs"]["real_ratio"], 0.2)
+    assert found["knobs"]["ratio"] == [2] * 5
+    assert (found["every"], found["steps"]) == (125, 3000)
 
 
 def test_a_search_that_was_stopped_goes_on_where_it_was(command, toy, tmp_path):

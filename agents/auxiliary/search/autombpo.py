@@ -241,9 +241,8 @@ def make(**options: Any) -> Search:
     def tell(key: jax.Array, state: State, proposals: list[dict[str, Any]], outcomes: list[Outcome]) -> State:
         logs = gathered(outcomes)
         mean = np.nanmean([each.score if np.isfinite(each.score) else np.nan for each in outcomes])
-        exploring = proposals[0]["explore"] > 0
-        if exploring or mean > state.best_score:
-            score = jnp.float32(-math.inf if exploring else mean)
+        if mean > state.best_score:
+            score = jnp.float32(-math.inf if proposals[0]["explore"] > 0 else mean)
             state = state._replace(best=state.params, best_score=score, best_stage=state.stage)
         params, opt, _ = stage(key, state.params, state.opt, logs)
         return state._replace(params=params, opt=opt, stage=state.stage + 1)
