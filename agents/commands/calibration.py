@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from agents.commands.figure import COLOURS, apart
+from agents.commands.figure import COLOURS, apart, check_name, save
 from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
 from agents.config import require
-from envs.errors import UsageError
 
 if TYPE_CHECKING:
     from agents.training.calibration import Calibration
@@ -56,7 +55,6 @@ def run(argv: Sequence[str]) -> None:
     found = parser.parse(argv, words="the folder of a run, such as runs/hopper", most=1)
     config, (folder,) = configured(Config, found), found["words"]
 
-    from agents.commands.heatmap import check_name
     from agents.training.calibration import calibrate
     from agents.training.config import TrainConfig
     from agents.training.setup import prepare
@@ -149,11 +147,7 @@ def draw(result: "Calibration", out: Path, *, title: str, caption: str) -> None:
     left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.15, 1)})
     _by_horizon(left, found)
     _reliability(right, found, result)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    save(figure, out)
 
 
 def _by_horizon(axes: Any, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def curves(
     left = min(drawn.x[0] for _, drawn in bands)
     axes.set_xlim(left=left if log_x else min(0, left))
     _label(axes, [(label, drawn.x[-1], drawn.mean[-1]) for label, drawn in bands])
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def spread(
@@ -128,7 +128,7 @@ def spread(
         axes.plot((spot.x, spot.x), spot.y_interval, color=colour, linewidth=1.2, alpha=0.6)
         axes.plot(spot.x, spot.y, color=colour, marker=_MARKERS[index // len(COLOURS) % len(_MARKERS)], markersize=6)
     _label(axes, [(label, spot.x, spot.y) for label, spot in spots.items()])
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def _frame(out: str | Path, title: str, caption: str, x_label: str, y_label: str):
@@ -137,11 +137,9 @@ def _frame(out: str | Path, title: str, caption: str, x_label: str, y_label: str
     Raises:
       UsageError: for an ending that is no picture's.
     """
-    from matplotlib.backend_bases import FigureCanvasBase
     from matplotlib.figure import Figure
 
-    if Path(out).suffix.removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
-        raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
+    check_name(out)
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=20)
@@ -154,7 +152,18 @@ def _frame(out: str | Path, title: str, caption: str, x_label: str, y_label: str
     return figure, axes
 
 
-def _save(figure, out: str | Path) -> Path:
+def check_name(out: str | Path) -> Path:
+    """The file of a picture; raises UsageError where its ending is that of no picture."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = Path(out)
+    if path.suffix.removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
+        raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
+    return path
+
+
+def save(figure: Any, out: str | Path) -> Path:
+    """Writes a picture, its folder too if that is missing; raises UsageError where it cannot be written."""
     path = Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

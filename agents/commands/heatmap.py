@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.errors import UsageError
+from agents.commands.figure import check_name, save
 from envs.minigrid import cells as cell
 from envs.minigrid import render
 from envs.minigrid.levels import Level
@@ -98,22 +98,7 @@ def maps(rows: Sequence[Row], ground: Ground, out: str | Path, *, title: str, ca
     figure.text(0.1 / size[0], 1 - 0.1 / size[1], title, fontsize=12, fontweight="bold", va="top")
     figure.text(0.1 / size[0], 1 - 0.38 / size[1], caption, fontsize=9, color=_GREY, va="top", linespacing=1.4)
     _legend(figure, ground)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
-    return path
-
-
-def check_name(out: str | Path) -> Path:
-    """The file of a picture; raises UsageError where its ending is that of no picture."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    path = Path(out)
-    if path.suffix.removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
-        raise UsageError(f"a picture cannot be written to {out}: name it .png, .pdf or .svg.")
-    return path
+    return save(figure, path)
 
 
 def _window(ground: Ground) -> tuple[float, float, float, float]:

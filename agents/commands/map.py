@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> None:
     found = parser.parse(argv, words="the folders of one or more runs, such as runs/rooms")
     config = configured(Config, found)
 
-    from agents.commands.heatmap import check_name
+    from agents.commands.figure import check_name
     from agents.training.exploration import Explorer, open_beside
     from agents.training.saved import seed_folders
 

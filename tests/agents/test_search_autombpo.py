@@ -38,14 +38,15 @@ def action(model=0, ratio=STAY, policy=STAY, rollout=STAY):
 )
 def test_reward(fits, ended, returned, expected):
     """Oracle (a): a fit costs, leaving it out pays, and a return equal to the base's is worth nothing."""
-    given = autombpo.reward(Config(), action(fits), jnp.asarray(ended), jnp.float32(returned), jnp.float32(700.0))
+    given = autombpo.fit_reward(Config(), action(fits))
+    given += ended * autombpo.epoch_reward(Config(), jnp.float32(returned), jnp.float32(700.0))
     np.testing.assert_allclose(given, expected, rtol=1e-5)
 
 
 def test_without_the_knob_of_the_model_only_returns_are_worth_something():
     config = Config(knobs="ratio")
-    assert autombpo.reward(config, action(0), jnp.asarray(False), jnp.float32(0), jnp.float32(0)) == 0.0
-    assert autombpo.reward(config, action(0), jnp.asarray(True), jnp.float32(3), jnp.float32(33)) == pytest.approx(-0.1)
+    assert autombpo.fit_reward(config, action(0)) == 0.0
+    assert autombpo.epoch_reward(config, jnp.float32(3), jnp.float32(33)) == pytest.approx(-0.1)
 
 
 def test_the_share_of_real_data_goes_up_by_a_fifth_and_is_whole_after_17_steps():
@@ -339,7 +340,7 @@ def toy(config, params, explore, key):
         fit, setting = autombpo.apply(config, setting, taken, opens)
         age = jnp.where(fit, 0.0, age + 1)
         returned = setting.real_ratio - 1.5 * jnp.maximum(0.0, age - (EVERY - 1))
-        paid = autombpo.reward(config, taken, jnp.asarray(True), returned, jnp.float32(0.0))
+        paid = autombpo.fit_reward(config, taken) + autombpo.epoch_reward(config, returned, jnp.float32(0.0))
         log = autombpo.append(log, seen, taken, logp, autombpo.acted(config, opens), paid)
         return (setting, age, log), None
 
@@ -380,7 +381,8 @@ def ideal(config):
     for number in range(DECISIONS):
         taken = action(int(number % EVERY > 0), UP)
         _, setting = autombpo.apply(config, setting, taken, jnp.asarray(False))
-        total += float(autombpo.reward(config, taken, jnp.asarray(True), setting.real_ratio, jnp.float32(0.0)))
+        total += float(autombpo.fit_reward(config, taken))
+        total += float(autombpo.epoch_reward(config, setting.real_ratio, jnp.float32(0.0)))
     return total
 
 

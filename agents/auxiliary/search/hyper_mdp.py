@@ -222,14 +222,6 @@ def epoch_reward(rules: Rules, returned: jax.Array, base_return: jax.Array) -> j
     return jnp.asarray((returned - base_return) / rules.reward_scale, jnp.float32)
 
 
-def reward(
-    rules: Rules, action: jax.Array, epoch_ended: jax.Array, returned: jax.Array, base_return: jax.Array
-) -> jax.Array:
-    """What a decision is worth: `fit_reward`, and `epoch_reward` where an epoch ended with the steps after it."""
-    paid = fit_reward(rules, action)
-    return paid + jnp.where(epoch_ended, epoch_reward(rules, returned, base_return), 0.0)
-
-
 def check_base(rules: Rules, base: tuple[float, ...], steps: int) -> None:
     """Makes sure that plain MBPO's returns reach to the end of a run.
 
