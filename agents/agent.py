@@ -136,6 +136,7 @@ class Agent(NamedTuple):
       remember: `(n) -> memory`, zeros: what the auxiliaries remember of each of `n` environments.
       observe: `(state, memory, timestep) -> (memory, extras)`, batched; the auxiliaries' `observe` hooks.
       needs: names of what the auxiliaries and the agent ask of environment and loop; see `auxiliary.NEEDS`.
+      belief: optional `(carry) -> [B, D]`: what each environment's memory holds of the task that it is in.
     """
 
     name: str
@@ -148,6 +149,29 @@ class Agent(NamedTuple):
     remember: Callable[[int], PyTree]
     observe: Callable[[State, PyTree, TimeStep], tuple[PyTree, dict[str, Any]]]
     needs: tuple[str, ...] = ()
+    belief: Callable[[PyTree], jax.Array] | None = None
+
+
+class Windows(NamedTuple):
+    """Stretches of trajectories, for objectives that compare them, and how an agent embeds them.
+
+    Attributes:
+      draw: `(key, batch, length) -> (windows, known)`: one window for each of `N` trajectories of a batch,
+        `[N, length, ...]`, and whether there is one, bool `[N]`. Two draws give two windows of the same trajectories.
+      same: `(batch) -> bool [N, N]`, which trajectories are known to be of one task.
+      part: `(params) -> params`: those of the agent's that `embed` reads.
+      embed: `(part, windows) -> (mean, deviation)`, a Gaussian `[N, D]` for each window, of deviation 0 for a vector.
+      width: D.
+      each: `(part, windows) -> (mean, deviation)`, the same for each step alone, `[N, length, D]`; None where a window
+        has no meaning but as a whole.
+    """
+
+    draw: Callable[[jax.Array, Any, int], tuple[Any, jax.Array]]
+    same: Callable[[Any], jax.Array]
+    part: Callable[[PyTree], PyTree]
+    embed: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]]
+    width: int
+    each: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]] | None = None
 
 
 class Outputs(NamedTuple):
@@ -174,6 +198,7 @@ class Host(NamedTuple):
       knobs: the knobs of this update.
       teacher: parameters of a policy to learn from, None unless lent.
       evaluate: `(params, seeds) -> returns`, lent by the loop, else None.
+      windows: stretches of trajectories, None unless lent.
     """
 
     apply: Callable[..., Outputs] | None
@@ -184,6 +209,7 @@ class Host(NamedTuple):
     knobs: dict[str, jax.Array]
     teacher: PyTree | None = None
     evaluate: Callable[..., Any] | None = None
+    windows: Windows | None = None
 
 
 def acting_params(state: State) -> PyTree:

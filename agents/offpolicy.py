@@ -25,7 +25,7 @@ from replay import n_step
 from replay.buffer import Buffer
 
 # Members of the door `replay` that hand over something else than single records; `n_step` is an option of its own.
-NOT_SINGLE = ("episode", "n_step", "sequence")
+NOT_SINGLE = ("episode", "n_step", "per_task", "sequence")
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
 
@@ -121,21 +121,23 @@ def base(
     networks: dict[str, Any],
     targets: tuple[str, ...],
     *,
-    scalars: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
     summed: tuple[str, ...] = (),
+    takes: str = "",
 ) -> Base:
     """Builds buffer, optimiser and auxiliaries by name; `options` are the `NAME.FIELD` ones of these.
 
     Args:
       networks: by name, see `Base`.
       targets: the names of those that have a target network.
-      scalars: names of parameters that are no network's, such as a temperature.
+      others: names of parameters beside the networks', such as a temperature.
       summed: extras that n-step records sum like the reward.
+      takes: the buffer of something else than single records that the agent can learn from, if any.
     """
     bonuses = parts.find("intrinsic reward", config.bonus, spec, options)
     objectives = parts.find("auxiliary loss", config.auxiliary, spec, options)
     transforms = parts.find("gradient transform", config.optimizer, spec, options)
-    if config.replay in NOT_SINGLE:
+    if config.replay in NOT_SINGLE and config.replay != takes:
         raise UsageError(f"off-policy agents draw single records, and {config.replay} keeps none: uniform does.")
     if config.replay == "host":
         options.setdefault("host.envs", config.envs)
@@ -153,7 +155,7 @@ def base(
         config=config,
         networks=networks,
         targets=targets,
-        optimizer=gradient.by_part({name: moves for name in (*networks, *scalars)}),
+        optimizer=gradient.by_part({name: moves for name in (*networks, *others)}),
         pipeline=Pipeline(tuple(part.made for part in (*bonuses, *objectives)), spec),
         buffer=buffer,
         resolved=parts.resolved(config, built),
@@ -198,8 +200,8 @@ def _finite(bound: float) -> bool:
 # --------------------------------------------------------------------------------------------------------- STATE
 
 
-def init(base: Base, key: jax.Array, spec: EnvSpec, scalars: dict[str, Any] | None = None, **knobs: float) -> State:
-    """Fresh networks with equal targets, and `scalars` beside them; further knobs by name."""
+def init(base: Base, key: jax.Array, spec: EnvSpec, others: dict[str, Any] | None = None, **knobs: float) -> State:
+    """Fresh networks with equal targets, and `others` beside them; further knobs by name."""
     net_key, aux_key = jax.random.split(key)
     obs = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), spec.obs)
     action = jnp.zeros((1, len(spec.action.low))) if isinstance(spec.action, Box) else None
@@ -207,7 +209,7 @@ def init(base: Base, key: jax.Array, spec: EnvSpec, scalars: dict[str, Any] | No
     for index, (name, network) in enumerate(base.networks.items()):
         inputs = (obs, action) if getattr(network, "takes_action", False) else (obs,)
         params[name] = network.init(jax.random.fold_in(net_key, index), *inputs)["params"]
-    params |= {name: jnp.asarray(value, jnp.float32) for name, value in (scalars or {}).items()}
+    params |= jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), others or {})
     given = {"learning_rate": base.config.learning_rate, **knobs, **hooks.coefficients(base.pipeline)}
     state = State(
         params=params,

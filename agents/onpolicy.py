@@ -19,6 +19,7 @@ from agents.auxiliary import pipeline as hooks
 from agents.auxiliary.pipeline import Pipeline
 from agents.config import require
 from agents.networks import actor_critic, chunks, torsos
+from agents.windows import of_unrolls
 from envs.contract import Box, EnvSpec, PyTree, TimeStep
 
 # ------------------------------------------------------------------------------------------------------- CONFIG
@@ -213,7 +214,12 @@ def host(base: Base, state: State, loss: Callable | None = None) -> Host:
     def apply(params, obs, carry, first, *, train=False, rngs=None):
         return forward(base, params, state.variables, obs, carry, first, train=train, rngs=rngs)[0]
 
-    return Host(apply=apply, loss=loss, params=state.params, target=None, spec=base.spec, knobs=state.knobs)
+    windows = of_unrolls(apply, base.network.begin, base.config.core_width) if _remembers(base) else None
+    return Host(apply, loss, state.params, None, base.spec, state.knobs, windows=windows)
+
+
+def _remembers(base: Base) -> bool:
+    return base.config.core != "none" and getattr(base.config, "backprop", "unroll") == "unroll"
 
 
 def begin(base: Base, state: State, n: int) -> PyTree:
@@ -351,7 +357,8 @@ def agent(name: str, base: Base, update: Callable, feed: Feed) -> Agent:
     Raises:
       UsageError: where an auxiliary needs what this agent or its environment cannot give.
     """
-    needs.check(base.pipeline, name, feed, lends=("per_example", "taps:features"))
+    lends = ("per_example", "taps:features", *["windows"] * _remembers(base))
+    needs.check(base.pipeline, name, feed, lends=lends)
     return Agent(
         name=name,
         config=base.resolved,

@@ -98,7 +98,7 @@ def assemble(name: str, config: Config, spec: EnvSpec, options: dict[str, Any]) 
         "actor": nets.Gaussian(nets.torso(spec, config), box),
         "critic": nets.critics(spec, config, box, count=config.critics),
     }
-    return offpolicy.base(config, spec, options, networks, ("critic",), scalars=("temperature",))
+    return offpolicy.base(config, spec, options, networks, ("critic",), others=("temperature",))
 
 
 def init(base: Base, key: jax.Array, spec: EnvSpec) -> State:

@@ -73,6 +73,8 @@ def batch(env: Env, n: int, tasks: Callable[[jax.Array], PyTree] | None = None) 
         task: PyTree = ()
         if tasks is not None:
             task = jax.vmap(tasks)(keys)
+        elif env.deal is not None:
+            task = env.deal(key_task, n, env.data if data is None else data)
         elif env.draw is not None:
             task = jax.vmap(env.draw, in_axes=(0, None))(keys, env.data if data is None else data)
         return jax.vmap(env.reset)(jax.random.split(key_reset, n), task)

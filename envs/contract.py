@@ -66,6 +66,8 @@ class EnvSpec:
       max_steps: the time limit in agent steps, or 0 where there is none or none is known.
       agents: number of agents; above 1 every field of `TimeStep` has a leading axis of this length.
       tasks: PyTree of `Array` describing a task, `()` if there is only one.
+      trial: how many episodes in a row one environment plays with one task, in a family of tasks that are to be found
+        out; 0 elsewhere. Steps then have the extras of `envs/families/trials.py`.
       scores: names of extras of shape `()` whose values at an episode's last step say how it went, such as the depth
         that was reached; training and evaluation report their averages over episodes.
     """
@@ -78,6 +80,7 @@ class EnvSpec:
     max_steps: int = 0
     agents: int = 1
     tasks: PyTree = ()
+    trial: int = 0
     scores: tuple[str, ...] = ()
 
 
@@ -121,6 +124,8 @@ class Env(NamedTuple):
       draw: optional `(key, data) -> task`, unbatched: the task of a new episode, such as a level out of a bank.
       picture: optional `(state) -> uint8 [H, W, 3]`, a drawing of one state made on the host.
       evaluation: the same environment on levels kept apart for evaluation, None where nothing is kept apart.
+      deal: optional `(key, n, data) -> tasks [n, ...]`: the tasks of the first episodes of a whole batch, in place of
+        `draw`; `refill` has those of all later ones.
     """
 
     spec: EnvSpec
@@ -132,6 +137,7 @@ class Env(NamedTuple):
     draw: Callable[..., Any] | None = None
     picture: Callable[..., Any] | None = None
     evaluation: "Env | None" = None
+    deal: Callable[..., Any] | None = None
 
 
 class HostEnv(NamedTuple):
@@ -170,9 +176,11 @@ class HostMaker(NamedTuple):
       options: the keyword arguments it was made with, recorded in results.
       open: `(seed, n, render=False) -> HostEnv`; environment `i` is seeded from `(seed, i)`. Raises `UsageError` where
         `render` is asked of an engine that cannot draw.
+      evaluation: the same environment on tasks kept apart for evaluation, None where nothing is kept apart.
     """
 
     spec: EnvSpec
     backend: str
     options: dict[str, Any]
     open: Callable[..., HostEnv]
+    evaluation: "HostMaker | None" = None

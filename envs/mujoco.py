@@ -8,6 +8,7 @@ Observations: float32 `[d]`. Extras, for tasks that move along x: `x_velocity`, 
 at a reset.
 """
 
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -22,6 +23,27 @@ SUITE = "mujoco"
 EXTRA = "mujoco"
 BACKENDS = ("host", "reference", "device")
 PACKAGES = {"host": ("envpool",), "reference": ("gymnasium", "mujoco"), "device": ("gymnasium", "mujoco-mjx")}
+PLACES = ("x_position", "y_position")
+
+
+class View(NamedTuple):
+    """What is seen of a task, and when it ends; families of tasks see more than the tasks of their own.
+
+    Attributes:
+      extras: extras of a state, float32 `[]`: `PLACES` are the observation's first numbers, in metres; all others are
+        what Gymnasium calls so in `info`, 0 at a reset.
+      places: how many numbers of the place, otherwise left out, the observation begins with.
+      ends: whether a fall ends the episode.
+    """
+
+    extras: tuple[str, ...] = ()
+    places: int = 0
+    ends: bool = True
+
+    def engine(self) -> dict[str, Any]:
+        """The options for it, which EnvPool and Gymnasium have by the same names."""
+        shown = {"exclude_current_positions_from_observation": False} if self.places else {}
+        return shown if self.ends else {**shown, "terminate_when_unhealthy": False}
 
 
 class Task(NamedTuple):
@@ -88,40 +110,57 @@ def make(
     on_host: dict[str, int] = {"threads": threads, "processes": processes}
     on_device = {"iterations": iterations, "ls_iterations": ls_iterations}
     _check_owner(backend, on_host, on_device)
-    packages = PACKAGES[backend]
-    try:
-        engine = ", ".join(f"{package} {version(package)}" for package in packages)
-    except PackageNotFoundError as error:
-        raise missing_extra(EXTRA, str(error.name)) from error
     limit, agent_limit = limits(task.max_steps, max_steps, repeat)
-    speed = Array((), "float32")
-    spec = EnvSpec(
-        id=id,
-        version=engine,
-        obs=Array((task.obs,), "float32"),
-        action=Box((-task.bound,) * task.action, (task.bound,) * task.action),
-        extras={"x_velocity": speed, "next_x_velocity": speed} if task.moves else {},
-        max_steps=limit if backend == "device" else agent_limit,  # a repetition of actions sets its own
-    )
+    view = View(("x_velocity",) if task.moves else ())
+    # On the device a repetition of actions sets a time limit of its own.
+    spec = spec_of(id, backend, view, limit if backend == "device" else agent_limit)
     if backend == "device":
         from envs import mjx
         from envs.wrappers.time import action_repeat
 
         env = action_repeat(mjx.make(spec, limit, **on_device), repeat)
         return env._replace(options={"max_steps": max_steps, "repeat": repeat, **on_device})
+    options = {"max_steps": max_steps, "repeat": repeat, **on_host}
+    return HostMaker(spec, backend, options, opener(spec, backend, view, limit, repeat, threads, processes))
+
+
+def spec_of(id: str, backend: str, view: View, max_steps: int) -> EnvSpec:
+    """The spec of a task under a view.
+
+    Raises:
+      UsageError: the engine is not installed.
+    """
+    task, packages = TASKS[id], PACKAGES[backend]
+    try:
+        engine = ", ".join(f"{package} {version(package)}" for package in packages)
+    except PackageNotFoundError as error:
+        raise missing_extra(EXTRA, str(error.name)) from error
+    return EnvSpec(
+        id=id,
+        version=engine,
+        obs=Array((task.obs + view.places,), "float32"),
+        action=Box((-task.bound,) * task.action, (task.bound,) * task.action),
+        extras={name: Array((), "float32") for own in view.extras for name in (own, f"next_{own}")},
+        max_steps=max_steps,
+    )
+
+
+def opener(
+    spec: EnvSpec, backend: str, view: View, limit: int, repeat: int = 1, threads: int = 0, processes: bool = False
+) -> Callable[..., HostEnv]:
+    """`open` of a `HostMaker` of the task `spec.id`; `limit` counts engine steps."""
 
     def open(seed: int, n: int, render: bool = False) -> HostEnv:
         if backend == "reference":
             from envs.vector import open_vector
 
-            thunk = partial(reference, id, "rgb_array" if render else None)
+            thunk = partial(reference, spec.id, view, "rgb_array" if render else None)
             return open_vector(spec, thunk, seed, n, processes=processes, repeat=repeat, limit=limit, render=render)
         if render:
-            raise UsageError(f"the host backend does not draw {id}: render it with backend reference.")
-        return _open_pool(task, spec, seed, n, limit, repeat, threads)
+            raise UsageError(f"the host backend does not draw {spec.id}: render it with backend reference.")
+        return _open_pool(view, spec, seed, n, limit, repeat, threads)
 
-    options = {"max_steps": max_steps, "repeat": repeat, **on_host}
-    return HostMaker(spec, backend, options, open)
+    return open
 
 
 def _check_owner(backend: str, on_host: dict[str, int], on_device: dict[str, int]) -> None:
@@ -133,32 +172,40 @@ def _check_owner(backend: str, on_host: dict[str, int], on_device: dict[str, int
             raise UsageError(f"{name} must be an integer of at least 0, not {value!r}.")
 
 
-def _open_pool(task: Task, spec: EnvSpec, seed: int, n: int, limit: int, repeat: int, threads: int) -> HostEnv:
+def _open_pool(view: View, spec: EnvSpec, seed: int, n: int, limit: int, repeat: int, threads: int) -> HostEnv:
     from envs.envpool import Arrays, Reading, open_pool
 
+    # EnvPool keeps the older names here.
+    renamed = {"reward_contact": "reward_impact", "reward_survive": "reward_alive"} if "Humanoid" in spec.id else {}
+    told = {name: renamed.get(name, name) for name in view.extras if name not in PLACES}
+
     def read(record: Arrays, memory: Arrays) -> tuple[np.ndarray, Arrays]:
-        extras = {"x_velocity": record["x_velocity"].astype(np.float32)} if task.moves else {}
-        return record["obs"].astype(np.float32), extras
+        obs = record["obs"].astype(np.float32)
+        places = {name: obs[:, PLACES.index(name)] for name in view.extras if name in PLACES}
+        return obs, {**places, **{name: record[key].astype(np.float32) for name, key in told.items()}}
 
     reading = Reading(
-        keys=("obs", "x_velocity") if task.moves else ("obs",),
+        keys=("obs", *told.values()),
         start=lambda record: {},
         advance=lambda memory, record, actions, next_record: memory,
         read=read,
         reward=lambda reward, elapsed: reward,
         outcome=lambda reward, terminated: {},
     )
-    return open_pool(spec, seed, n, reading, extra=EXTRA, limit=limit, repeat=repeat, threads=threads)
+    return open_pool(
+        spec, seed, n, reading, extra=EXTRA, limit=limit, repeat=repeat, threads=threads, engine=view.engine()
+    )
 
 
-def reference(id: str, render_mode: str | None = None) -> Any:
+def reference(id: str, view: View, render_mode: str | None = None) -> Any:
     """Gymnasium's environment with the observations and extras of its spec, and without a time limit."""
     import gymnasium
 
-    moves = TASKS[id].moves
-
     def shown(obs: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-        return obs.astype(np.float32), {"x_velocity": info.get("x_velocity", 0.0)} if moves else {}
+        places = dict(zip(PLACES, obs, strict=False))
+        return obs.astype(np.float32), {
+            name: places[name] if name in PLACES else info.get(name, 0.0) for name in view.extras
+        }
 
     class Shown(gymnasium.Wrapper):
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
@@ -169,4 +216,5 @@ def reference(id: str, render_mode: str | None = None) -> Any:
             obs, extras = shown(obs, info)
             return obs, reward, terminated, truncated, extras
 
-    return Shown(gymnasium.make(id, max_episode_steps=-1, render_mode=render_mode, disable_env_checker=True))
+    options = {"render_mode": render_mode, "disable_env_checker": True, **view.engine()}
+    return Shown(gymnasium.make(id, max_episode_steps=-1, **options))

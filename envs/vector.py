@@ -200,6 +200,7 @@ class Episodes:
             prefix: [(field(f"{prefix}obs", path), path) for path in leaves(spec.obs)] for prefix in ("", "next_")
         }
         self.state_extras, self.step_extras = state_extras(spec), step_extras(spec)
+        self.trial = spec.trial
         self.episode, self.steps = 0, 0
 
     def begin(self, episode: int) -> None:
@@ -229,7 +230,8 @@ class Episodes:
     def reset(self, episode: int) -> tuple[Any, dict[str, Any]]:
         self.episode, self.steps = episode, 0
         seed = np.random.SeedSequence((self.seed, self.index, episode)).generate_state(1)[0]
-        obs, info = self.env.reset(seed=int(seed))
+        place = {"place": self.index, "episode": episode} if self.trial else None
+        obs, info = self.env.reset(seed=int(seed), options=place)
         self.write_state("", obs, info)
         return obs, info
 
@@ -245,6 +247,8 @@ class Episodes:
         self.record["last"] = terminated or truncated
         for name in self.step_extras:
             self.record[f"extras/{name}"][0] = info[name]
+        if self.trial:
+            self.record["extras/trial_last"] = (terminated or truncated) and (self.episode + 1) % self.trial == 0
 
 
 def carrier(width: int, shape: tuple[int, ...], dtype: np.dtype) -> gymnasium.spaces.Box:

@@ -23,13 +23,14 @@ from losses.categorical import (
     categorical_q_target,
     categorical_target,
 )
+from losses.contrastive import bilinear_similarity, info_nce, mahalanobis_similarity, wasserstein_similarity
 from losses.curiosity import icm_bonus, icm_loss, ngu_bonus, ngu_modulation, ride_bonus
 from losses.deir import deir_bonus, deir_loss
 from losses.deterministic import dpg_loss
 from losses.elliptical import elliptical_bonus, elliptical_update
 from losses.entropy import categorical_entropy, categorical_kl, entropy_loss
 from losses.gae import gae
-from losses.gaussian import gaussian_nll, soft_clamp
+from losses.gaussian import gaussian_nll, gaussian_product, soft_clamp, standard_normal_kl
 from losses.lagrange import multiplier_update, overshoot, penalised_return, penalised_reward
 from losses.policy import clipped_surrogate, policy_gradient
 from losses.quantile import quantile_huber, quantile_q_target
@@ -46,6 +47,7 @@ __all__ = [
     "agac_advantage",
     "agac_value_target",
     "bebold_bonus",
+    "bilinear_similarity",
     "categorical_cross_entropy",
     "categorical_entropy",
     "categorical_kl",
@@ -67,11 +69,14 @@ __all__ = [
     "gae",
     "gaussian_balance",
     "gaussian_nll",
+    "gaussian_product",
     "huber_td",
     "huber_value",
     "icm_bonus",
     "icm_loss",
+    "info_nce",
     "lambda_returns",
+    "mahalanobis_similarity",
     "multiplier_update",
     "n_step_returns",
     "ngu_bonus",
@@ -91,9 +96,11 @@ __all__ = [
     "sac_temperature_loss",
     "soft_clamp",
     "squared_value",
+    "standard_normal_kl",
     "td3_smoothed_action",
     "td3_target",
     "td_error",
     "td_target",
     "vtrace",
+    "wasserstein_similarity",
 ]

@@ -1,4 +1,4 @@
-"""Gaussian models: the likelihood of what was seen under a predicted mean and variance, and soft bounds."""
+"""Gaussian models: the likelihood of what was seen, soft bounds, products, and divergence from the standard one."""
 
 import jax
 import jax.numpy as jnp
@@ -57,3 +57,51 @@ def soft_clamp(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
 
     x = high - jax.nn.softplus(high - x)
     return low + jax.nn.softplus(x - low)
+
+
+def gaussian_product(mean: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The Gaussian that is in proportion to the product of `N` diagonal ones.
+
+    Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", 2019.
+
+    `1 / V = sum_n 1 / v_n`, `M = V sum_n m_n / v_n`
+
+    The order of the factors says nothing. The gradient flows into both arguments.
+
+    Args:
+      mean: `[N, D]`.
+      variance: `[N, D]`; below 1e-7 it counts as that.
+
+    Returns:
+      Mean and variance, `[D]` each.
+
+    Raises:
+      AssertionError: if an argument has another rank, shape or dtype.
+    """
+    check_floats(2, mean, variance)
+
+    precision = 1.0 / jnp.maximum(variance, 1e-7)
+    found = 1.0 / precision.sum(0)
+    return found * (mean * precision).sum(0), found
+
+
+def standard_normal_kl(mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """Divergence of a diagonal Gaussian from the standard one.
+
+    `KL(N(m, v) || N(0, 1)) = sum_d (v + m^2 - 1 - log v) / 2`
+
+    The gradient flows into both arguments.
+
+    Args:
+      mean: `[D]` or `[T, D]`.
+      variance: the shape of `mean`, above 0.
+
+    Returns:
+      Divergences in nats, `[]` or `[T]`.
+
+    Raises:
+      AssertionError: if an argument has another rank, shape or dtype.
+    """
+    check_floats(VECTOR_OR_VECTORS, mean, variance)
+
+    return 0.5 * jnp.sum(variance + jnp.square(mean) - 1.0 - jnp.log(variance), -1)

@@ -23,6 +23,8 @@ NEEDS = {
     "teacher": "an agent that lends a policy to learn from",
     "per_example": "an agent that lends gradients of single records",
     "evaluate": "an agent that lends an evaluation",
+    "windows": "an agent that lends windows of trajectories",
+    "tasks": "an environment that is a family of tasks",
 }
 
 

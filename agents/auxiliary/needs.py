@@ -13,6 +13,7 @@ _ENVIRONMENT: dict[str, Callable[[EnvSpec], bool]] = {
     "grid_key": lambda spec: "next_grid_key" in spec.extras,
     "mission": lambda spec: isinstance(spec.obs, dict) and "mission" in spec.obs,
     "success": lambda spec: "success" in spec.extras,
+    "tasks": lambda spec: spec.trial > 0,
     "discrete": lambda spec: isinstance(spec.action, Discrete),
 }
 # What the agent must be fed with; each takes its feed.

@@ -20,6 +20,7 @@ COMMANDS = {
     "list": ("listing", "say which agents, environments and auxiliaries there are"),
     "plot": ("plot", "draw the metrics of several runs into one figure"),
     "map": ("map", "draw where runs go on a MiniGrid level, what their bonus pays there, and the rooms they reach"),
+    "adapt": ("adaptation", "draw how agents adapt to tasks that they never saw, and what they believe of them"),
     "calibration": ("calibration", "compare what a run's world model predicts with what happens"),
     "export": ("export", "write a trained policy as one self-contained file"),
     "bank": ("bank", "make the levels of a MiniGrid task that is compiled with the agent"),

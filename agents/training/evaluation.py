@@ -10,11 +10,12 @@ import numpy as np
 
 import envs
 from agents.agent import Agent, State
-from agents.training.statistics import interval, summary, wilson
+from agents.training.statistics import interval, linear_probe, summary, wilson
 from envs.contract import Env, HostEnv, HostMaker, TimeStep
 from envs.errors import UsageError
 from envs.wrappers import Chain, WrapperState
 
+FEWEST_PROBED = 8  # tasks that a probe of beliefs is fitted to
 MOST_DISCARDED = 10  # episodes whose simulation diverged for each that is asked for
 
 
@@ -22,13 +23,16 @@ class Scores(NamedTuple):
     """What `N` episodes scored, each `[N]`, in a fixed order; `success` is None where the environment reports none.
 
     `scores` are those that the spec names, as they were at the end of each episode, and where steps have a `cost` its
-    mean over each episode.
+    mean over each episode. In a family of tasks `beliefs` `[N, D]` is what the agent believed of each task at the end
+    of its trial, if it has beliefs, and `tasks` `[N, k]` their parameters.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     success: np.ndarray | None
     scores: dict[str, np.ndarray] = {}  # noqa: RUF012
+    beliefs: np.ndarray | None = None
+    tasks: np.ndarray | None = None
 
 
 def report(scores: list[Scores]) -> dict[str, Any]:
@@ -54,13 +58,18 @@ def report(scores: list[Scores]) -> dict[str, Any]:
 class Evaluator:
     """Evaluates states of one agent in one environment; compiles once, opens a fresh engine for every evaluation.
 
-    A device environment with levels kept apart for evaluation is evaluated on these.
+    An environment with levels or tasks kept apart for evaluation is evaluated on these. In a family of tasks `episodes`
+    of them are played, for a trial each. Its last episode is what is reported, beside it every one's return and success
+    (`return_1`, `success_1` and so on), and where the agent has beliefs how well they tell the task (`probe`).
     """
 
     def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Chain, *, episodes: int, greedy: bool = True):
-        self._maker = env if isinstance(env, HostMaker) else host_view(env.evaluation or env)
+        kept = env.evaluation or env
+        self._maker = kept if isinstance(kept, HostMaker) else host_view(kept)
         self._agent, self._wrapper = agent, wrapper
-        self._episodes, self._n = episodes, min(episodes, 64)
+        self._episodes, self._n, self._trial = episodes, min(episodes, 64), self._maker.spec.trial
+        if self._trial:
+            self._n = min(episodes, int(self._maker.spec.extras["task_id"].high or 0) + 1)
 
         def decide(key, step, state, carry, wrapped, raw):
             key = jax.random.fold_in(key, step)
@@ -78,7 +87,7 @@ class Evaluator:
         Every one of the `n` places plays the same number of episodes, so that short ones are not over-counted.
         """
         n = self._n
-        rounds = -(-self._episodes // n)
+        rounds = self._trial or -(-self._episodes // n)
         env = self._maker.open(seed=seed, n=n, **({"render": True} if watch else {}))
         try:
             return self._play(env, state, trained, jax.random.key(seed), rounds, watch)
@@ -94,6 +103,8 @@ class Evaluator:
         found: list[list[tuple[Any, ...]]] = [[] for _ in range(n)]
         spec = self._maker.spec
         reports_success, costs = "success" in spec.extras, "cost" in spec.extras
+        beliefs: list[Any] = [None] * n
+        tasks: list[Any] = [None] * n
         step = discarded = 0
         while any(len(episodes) < rounds for episodes in found):
             if watch:
@@ -103,6 +114,11 @@ class Evaluator:
             current += raw.reward
             cost += raw.extras["cost"] if costs else 0.0
             steps += 1
+            if self._trial and self._agent.belief and raw.extras["trial_last"].any():
+                believed = np.asarray(self._agent.belief(carry))
+                for index in np.flatnonzero(raw.extras["trial_last"]):
+                    if beliefs[index] is None:
+                        beliefs[index], tasks[index] = believed[index], raw.extras["task"][index]
             for index in np.flatnonzero(raw.last):
                 if not np.isfinite(current[index]):
                     discarded += 1
@@ -117,10 +133,21 @@ class Evaluator:
                 raise UsageError(f"{spec.id} was simulated to numbers that are not finite {discarded} times.")
             step += 1
         # Round by round, so that the first `episodes` are spread over all places.
-        flat = [episodes[turn] for turn in range(rounds) for episodes in found][: self._episodes]
+        flat = [episodes[turn] for turn in range(rounds) for episodes in found]
+        flat = flat[-n:] if self._trial else flat[: self._episodes]
         returns, lengths, successes, *scored = (np.asarray(column) for column in zip(*flat, strict=True))
         by_name = dict(zip((*spec.scores, *["cost"] * costs), scored, strict=True))
-        return Scores(returns, lengths, successes if reports_success else None, by_name)
+        for turn in range(self._trial):
+            by_name[f"return_{turn + 1}"] = np.asarray([episodes[turn][0] for episodes in found])
+            if reports_success:
+                by_name[f"success_{turn + 1}"] = np.asarray([float(episodes[turn][2]) for episodes in found])
+        result = Scores(returns, lengths, successes if reports_success else None, by_name)
+        if any(belief is None for belief in beliefs):
+            return result
+        believed, played = np.stack(beliefs), np.stack(tasks)
+        if n >= FEWEST_PROBED:
+            by_name["probe"] = linear_probe(believed, played)
+        return result._replace(beliefs=believed, tasks=played)
 
 
 def host_view(env: Env) -> HostMaker:

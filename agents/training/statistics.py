@@ -1,4 +1,4 @@
-"""The interquartile mean of scores with its bootstrap interval, and the interval of a success rate.
+"""The interquartile mean of scores with its bootstrap interval, a success rate's interval, and linear probes.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 """
@@ -71,6 +71,32 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def linear_probe(beliefs: np.ndarray, tasks: np.ndarray, ridge: float = 1.0) -> np.ndarray:
+    """How well each task's parameters are told, linearly, from what an agent believes, by those of all other tasks.
+
+    A ridge regression from standardised beliefs is fitted without task `i`; its score is `1 - mean_d e_id^2 / var_d`,
+    `e_id` the error in parameter `d` and `var_d` that parameter's variance. The mean over tasks is 1 for parameters
+    that can be read off, and 0 or less where the mean of the others is as good a guess.
+
+    Args:
+      beliefs: `[N, D]`.
+      tasks: `[N, k]`.
+      ridge: weight of the squared coefficients.
+
+    Returns:
+      Scores `[N]`.
+    """
+    x, y = np.asarray(beliefs, np.float64), np.asarray(tasks, np.float64)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
+    x = np.concatenate([np.ones((len(x), 1)), x], 1)
+    penalty = np.full(x.shape[1], ridge)
+    penalty[0] = 1e-9
+    hat = x @ np.linalg.solve(x.T @ x + np.diag(penalty), x.T)
+    # Leaving one out of a ridge regression divides its error by what it does not explain of itself.
+    error = (y - hat @ y) / (1.0 - np.diagonal(hat))[:, None]
+    return 1.0 - (np.square(error) / np.maximum(y.var(0), 1e-12)).mean(1)
 
 
 def _table(scores: Any) -> np.ndarray:

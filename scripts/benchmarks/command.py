@@ -18,6 +18,7 @@ NAMES = (
     "minigrid_device",
     "minigrid_host",
     "nethack",
+    "pearl",
     "replay",
     "sac",
     "seeds",

@@ -9,7 +9,7 @@ from replay_records import Stream, item, same
 from agents import registry
 from agents.training import checkpoints
 from envs.errors import UsageError
-from replay import episode, n_step, prioritised, sequence, sizes, uniform
+from replay import episode, n_step, per_task, prioritised, sequence, sizes, uniform
 
 MAKERS = {
     "uniform": lambda **options: uniform.make(**{"capacity": 64, **options}),
@@ -17,6 +17,7 @@ MAKERS = {
     "n_step": lambda **options: n_step.make(prioritised.make(**{"capacity": 64, **options}), n=3, envs=2),
     "sequence": lambda **options: sequence.make(**{"capacity": 64, "envs": 2, "length": 4, "stride": 2, **options}),
     "episode": lambda **options: episode.make(**{"capacity": 8, "envs": 2, "max_steps": 9, **options}),
+    "per_task": lambda **options: per_task.make(**{"capacity": 16, "envs": 2, "tasks": 2, "task": "task", **options}),
 }
 
 
