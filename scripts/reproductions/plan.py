@@ -26,6 +26,7 @@ class Trial(NamedTuple):
       wrap_options: options of the wrappers.
       data: the folder of a dataset to learn from, from the project's root, without stepping the environment.
       made_by: the command that makes this dataset, or the controller among the options.
+      evaluate_every: environment steps between two evaluations while it learns; 0 makes none.
       peer: a file of `scripts/peers` that trains another library's agent on the task instead, and prints its score.
     """
 
@@ -41,6 +42,7 @@ class Trial(NamedTuple):
     wrap_options: dict[str, Any] = {}  # noqa: RUF012
     data: str = ""
     made_by: str = ""
+    evaluate_every: int = 0
     peer: str = ""
 
     def same(self, other: "Trial") -> bool:
@@ -90,6 +92,7 @@ class Table(NamedTuple):
       coverage: whether the trained policies' visits are measured too.
       measure: the score that stands for a trial, one of `scores.MEASURES`.
       constraint: by which `penalised` is told, where steps have a cost.
+      curves: metrics that are drawn over training, by name; the one of the measure if empty.
     """
 
     doc: str
@@ -98,6 +101,7 @@ class Table(NamedTuple):
     coverage: bool = False
     measure: str = "success"
     constraint: Constraint | None = None
+    curves: tuple[str, ...] = ()
 
 
 class Study(NamedTuple):

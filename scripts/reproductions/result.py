@@ -22,6 +22,8 @@ INTERVAL = "95%, bootstrap over seeds and their episodes, 2000 resamples; of a s
 _Y_LABELS = {
     "success": f"success rate, latest {WINDOW} episodes",
     "episode_return": f"return, mean of up to {WINDOW} latest episodes",
+    "eval/return_mean": "return in unseen tasks, last episode of a trial",
+    "eval/probe": "share of the tasks' variance read off beliefs",
 }
 HELD, FAILED, OPEN = "held", "not reproduced", "not run yet"
 
@@ -120,19 +122,21 @@ def draw(plan: Plan, seen: Seen, out: Path) -> list[Path]:
             continue
         tasks = list(dict.fromkeys(trial.task for trial in table.trials))
         for task in tasks:
-            groups = learned([trial for trial in table.trials if trial.task == task], table, seen[name])
-            if not groups:
-                continue
+            trials = [trial for trial in table.trials if trial.task == task]
             short = f"_{task.removeprefix('MiniGrid-')}" if len(tasks) > 1 else ""
-            picture = curves(
-                groups,
-                out / f"{name}{short}.png",
-                x_label="environment steps",
-                y_label=_Y_LABELS[curve_of(table)],
-                title=f"{task} while learning",
-                smooth=3,
-            )
-            pictures.append(picture)
+            for number, metric in enumerate(table.curves or (curve_of(table),)):
+                groups = learned(trials, metric, seen[name])
+                if not groups:
+                    continue
+                picture = curves(
+                    groups,
+                    out / f"{name}{short}{'_' + metric.rpartition('/')[2] if number else ''}.png",
+                    x_label="environment steps",
+                    y_label=_Y_LABELS[metric],
+                    title=f"{task} while learning",
+                    smooth=3,
+                )
+                pictures.append(picture)
         if table.constraint:
             pictures += balance(name, table, seen[name], out)
     return pictures
@@ -167,9 +171,9 @@ def balance(name: str, table: Table, seen: dict[str, list[Seed]], out: Path) -> 
     return [drawn]
 
 
-def learned(trials: list[Trial], table: Table, seen: dict[str, list[Seed]]) -> dict[str, list[Curve]]:
-    """The success rate or the return of the finished seeds of each trial while they learned."""
-    groups, metric = {}, curve_of(table)
+def learned(trials: list[Trial], metric: str, seen: dict[str, list[Seed]]) -> dict[str, list[Curve]]:
+    """A metric of the finished seeds of each trial while they learned."""
+    groups = {}
     for trial in trials:
         rows = [learning(seed.folder, metric) for seed in seen[trial.label] if seed.score]
         found = [[(row["step"], row[metric]) for row in each] for each in rows if each]

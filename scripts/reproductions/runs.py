@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from envs.errors import UsageError
 from scripts.benchmarks.benchmark import ROOT
 from scripts.reproductions import peers, scores
@@ -102,6 +104,8 @@ def _own(seed: Seed, trial: Trial, asked: Asked, quiet: bool) -> dict[str, Any]:
         preset=trial.preset,
         data=str(ROOT / trial.data) if trial.data else "",
         resume=True,
+        eval_every=trial.evaluate_every,
+        eval_episodes=EPISODES,
         quiet=quiet,
         tensorboard=False,
     )
@@ -112,6 +116,7 @@ def _own(seed: Seed, trial: Trial, asked: Asked, quiet: bool) -> dict[str, Any]:
         "steps": result["steps"],
         **scores.of(saved.read(path, agent, env, wrapper), asked),
         "steps_to_solved": steps_to_solved(seed.folder),
+        "while_learning": while_learning(seed.folder),
         "options": result["options"],
         "commit": result["provenance"]["commit"],
         "packages": result["provenance"]["packages"],
@@ -140,6 +145,13 @@ def environment(task: str, backend: str, options: str) -> Any:
 def steps_to_solved(folder: Path) -> int | None:
     """The first step at which training's latest episodes succeeded as often as `SOLVED`; None if they never did."""
     return next((int(row["step"]) for row in learning(folder) if row["success"] >= SOLVED), None)
+
+
+def while_learning(folder: Path) -> dict[str, float]:
+    """The mean over a run's evaluations of their mean return and, where they have one, of their probe."""
+    names = {"return_mean": "eval/return_mean", "probe": "eval/probe"}
+    found = {name: [row[metric] for row in learning(folder, metric)] for name, metric in names.items()}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
 def learning(folder: Path, metric: str = "success") -> list[dict[str, Any]]:

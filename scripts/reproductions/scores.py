@@ -19,6 +19,9 @@ MEASURES = {
     "cost": "mean cost of an episode's steps",
     "overshoot": "how far the mean cost is above what is allowed",
     "penalised": "mean return less kappa times the overshoot",
+    "learned": "mean return of the evaluations while learning",
+    "probe": "share of the tasks' variance that a linear probe reads off the agent's beliefs",
+    "probed": "the same, mean over the evaluations while learning",
     **coverage.MEASURES,
 }
 
@@ -41,6 +44,11 @@ def of(saved: "Saved", asked: Asked) -> dict[str, Any]:
         "lengths": found.lengths.tolist(),
         "success": None if found.success is None else found.success.astype(int).tolist(),
     }
+    if "probe" in found.scores:
+        score["probe"] = found.scores["probe"].tolist()
+    if found.tasks is not None:
+        turns = range(1, 1 + saved.env.spec.trial)
+        score["episodes_of_a_trial"] = [float(found.scores[f"return_{turn}"].mean()) for turn in turns]
     if "cost" in found.scores:
         score["costs"] = found.scores["cost"].tolist()
     if asked.covers:
@@ -74,6 +82,10 @@ def columns(done: Sequence[dict[str, Any]], constraint: Constraint | None) -> di
     # A trial that another table shares may have more measures than this one asks for, or its first seeds fewer.
     for name in coverage.MEASURES:
         found[name] = [score.get("coverage", {}).get(name) for score in done]
+    found["probe"] = [score.get("probe") for score in done]
+    for name, at in (("learned", "return_mean"), ("probed", "probe")):
+        whole = [score.get("while_learning", {}).get(at) for score in done]
+        found[name] = [None if value is None else [value] for value in whole]
     found["cost"] = [score.get("costs") for score in done]
     if constraint and None not in found["cost"]:
         # Of expectations, not of single episodes: one that costs more may be made up for by another.
