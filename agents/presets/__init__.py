@@ -23,6 +23,7 @@ class Preset(NamedTuple):
 
 
 _LIGHT = "a small network without map or memory: NetHack's steps hardly wait for it"
+_SMALL = "small networks and few updates, for two cores"
 _FRUGAL = "many small steps on few environments: MiniGrid in the fewest steps, with any bonus"
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -62,6 +63,15 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "paper": Preset("AutoMBPO's published settings for MuJoCo (Lai et al., 2021)", control.AUTOMBPO),
         "fast": Preset("small networks and few updates, for small tasks on two cores", {"*": control.MBPO_SMALL}),
     },
+    "pearl": {
+        "paper": Preset("PEARL's published settings for MuJoCo's families, and TCL's for Meta-World", control.PEARL),
+        "fast": Preset(_SMALL, control.PEARL_SMALL),
+    },
+    "tcl": {
+        "paper": Preset("TCL on PEARL's published settings for MuJoCo, and its own for Meta-World", control.PEARL),
+        "fast": Preset(_SMALL, control.PEARL_SMALL),
+    },
+    "rl2": {"fast": Preset("a small network and long unrolls, for point robots", control.RL2_SMALL)},
     "bebold": {
         "paper": Preset("the authors' IMPALA base, large network with LSTM", {"MiniGrid-*": minigrid.BEBOLD_PAPER}),
         "fast": Preset(

@@ -51,3 +51,66 @@ MBPO_SMALL: dict[str, Any] = {
     "uniform.capacity": 20_000,
     "ensemble.hidden": (64, 64, 64),
 }
+
+# Rakelly et al., 2019, as their configurations have them, with two critics; on Meta-World those of Wang et al., 2021.
+PEARL: dict[str, dict[str, Any]] = {
+    "AntFwdBack-v5": {"meta_batch": 4, "context": 256},
+    "AntGoal-v5": {"meta_batch": 10, "context": 256, "kl_cost": 1.0},
+    "HalfCheetahDir-v5": {"meta_batch": 4, "context": 256},
+    "HalfCheetahVel-v5": {"context": 100},
+    "AntDir-v5": {"context": 256},
+    "HumanoidDir-v5": {"context": 256},
+    "*Params-v5": {"meta_batch": 10, "context": 100, "context_next_obs": True},
+    "MetaWorld-*": {
+        "latent": 7,
+        "encoder_hidden": (400,) * 6,
+        "hidden": (400, 400, 400),
+        "context": 128,
+        "prior_episodes": 4,
+        "recent": 800,
+        "reward_scale": 10.0,
+        "ratio": 4000 / (15 * 1500),
+    },
+}
+_POINT: dict[str, Any] = {
+    "hidden": (64, 64),
+    "encoder_hidden": (64, 64),
+    "batch": 64,
+    "context": 40,
+    "recent": 40,
+    "meta_batch": 8,
+    "learning_rate": 1e-3,
+    "tau": 0.01,
+    "discount": 0.9,
+    # Rewards of 0 to -1 a step: with PEARL's own scale its divergence would outweigh what the critics say of the task.
+    "reward_scale": 50.0,
+    "per_task.capacity": 4000,
+    "tcl.window": 15,
+}
+_MUJOCO_META: dict[str, Any] = {
+    "hidden": (128, 128),
+    "encoder_hidden": (128, 128),
+    "batch": 128,
+    "meta_batch": 8,
+    "ratio": 0.1,
+    "learning_rate": 1e-3,
+    "per_task.capacity": 5000,
+    "tcl.window": 100,
+}
+# Small networks and updates for two cores.
+PEARL_SMALL: dict[str, dict[str, Any]] = {
+    "*PointRobot-v0": _POINT,
+    "*Params-v5": {**_MUJOCO_META, "context_next_obs": True},
+    "*-v5": _MUJOCO_META,
+}
+RL2_SMALL: dict[str, dict[str, Any]] = {
+    "*PointRobot-v0": {
+        "discount": 0.97,
+        "learning_rate": 1e-3,
+        "hidden": (64,),
+        "core_width": 64,
+        "trials": 2,
+        "tcl.coef": 0.1,
+        "tcl.window": 15,
+    },
+}

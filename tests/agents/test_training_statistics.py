@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agents.training.statistics import interval, iqm, summary
+from agents.training.statistics import interval, iqm, linear_probe, summary
 from envs.errors import UsageError
 
 
@@ -101,3 +101,27 @@ def test_scores_that_mean_nothing_are_refused(scores):
 def test_confidence_out_of_range_is_refused():
     with pytest.raises(UsageError, match=r"between 0 and 1, not 95"):
         interval([1.0, 2.0], confidence=95)
+
+
+def test_a_probe_reads_what_is_there_and_nothing_else():
+    random = np.random.default_rng(0)
+    tasks = random.normal(size=(40, 2))
+    beliefs = np.concatenate([tasks @ random.normal(size=(2, 3)), random.normal(size=(40, 2))], 1)
+    assert linear_probe(beliefs, tasks).mean() > 0.95
+    assert linear_probe(random.normal(size=(40, 5)), tasks).mean() < 0.1
+    half = linear_probe(np.concatenate([tasks[:, :1], random.normal(size=(40, 1))], 1), tasks).mean()
+    assert half == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_probe_leaves_each_task_out_of_its_own_fit():
+    random = np.random.default_rng(1)
+    beliefs, tasks = random.normal(size=(12, 3)), random.normal(size=(12, 1))
+    x = (beliefs - beliefs.mean(0)) / beliefs.std(0)
+    x = np.concatenate([np.ones((12, 1)), x], 1)
+    for one in range(12):
+        others = np.arange(12) != one
+        a, b = x[others], tasks[others]
+        weights = np.linalg.solve(a.T @ a + np.diag([1e-9, 1, 1, 1]), a.T @ b)
+        error = (tasks[one] - x[one] @ weights).item()
+        found = linear_probe(beliefs, tasks)[one]
+        assert found == pytest.approx(1 - error**2 / tasks.var(), rel=1e-6)

@@ -86,7 +86,7 @@ def test_a_script_exits_with_2_and_one_sentence(tmp_path):
     words = [sys.executable, script, "impalla"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "auxin: there is no agent 'impalla': did you mean impala?\n"
+    assert done.stderr == "auxin: there is no agent 'impalla': did you mean impala or pearl?\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):

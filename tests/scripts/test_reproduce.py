@@ -265,7 +265,8 @@ def test_what_is_missing_is_said_and_the_rest_is_run(reproduce, tiny, played):
     code, out, err = reproduce()
     assert code == 2
     assert err.endswith(
-        "auxin: some trials could not be run: first/fast, for there is no agent 'impalla': did you mean impala or pearl?\n"
+        "auxin: some trials could not be run: first/fast, for there is no agent 'impalla': "
+        "did you mean impala or pearl?\n"
     )
     assert "missing: there is no agent 'impalla'" in out
     assert "waits for fast" in out
