@@ -71,7 +71,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "paper": Preset("TCL on PEARL's published settings for MuJoCo, and its own for Meta-World", control.PEARL),
         "fast": Preset(_SMALL, control.PEARL_SMALL),
     },
-    "rl2": {"fast": Preset("a small network and long unrolls, for point robots", control.RL2_SMALL)},
+    "rl2": {"fast": Preset("a small network, for point robots", control.RL2_SMALL)},
     "bebold": {
         "paper": Preset("the authors' IMPALA base, large network with LSTM", {"MiniGrid-*": minigrid.BEBOLD_PAPER}),
         "fast": Preset(

@@ -105,11 +105,13 @@ PEARL_SMALL: dict[str, dict[str, Any]] = {
 }
 RL2_SMALL: dict[str, dict[str, Any]] = {
     "*PointRobot-v0": {
-        "discount": 0.97,
+        "discount": 0.95,
+        "reward_scale": 0.1,
+        "entropy_cost": 0.0,
         "learning_rate": 1e-3,
         "hidden": (64,),
+        "activation": "tanh",
         "core_width": 64,
-        "trials": 2,
         "tcl.coef": 0.1,
         "tcl.window": 15,
     },

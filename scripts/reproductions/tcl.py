@@ -14,42 +14,36 @@ FAMILIES = (
 )
 
 
-def table(
-    doc: str,
-    task: str,
-    steps: int,
-    every: int,
-    *,
-    recurrent: bool = False,
-    **common: Any,
-) -> Table:
-    """PEARL and TCL on one family, and where asked RL2 with the contrastive loss and without."""
+def table(doc: str, task: str, steps: int, every: int, **common: Any) -> Table:
+    """PEARL and TCL on one family."""
     common |= {"task": task, "steps": steps, "evaluate_every": every}
-    trials = [Trial("pearl", "pearl", **common), Trial("tcl", "tcl", **common)]
-    if recurrent:
-        trials += [Trial("rl2", "rl2", **common), Trial("rl2-tcl", "rl2", options={"auxiliary": "tcl"}, **common)]
-    claims = [
-        Claim("TCL returns more than PEARL after adapting", "tcl", ("pearl",), measure="return_mean"),
-        Claim("and over the whole of learning", "tcl", ("pearl",), measure="learned"),
-        Claim("Its beliefs tell tasks apart earlier", "tcl", ("pearl",), measure="probed"),
-    ]
-    if recurrent:
-        claims.append(Claim("The same loss helps a recurrent agent", "rl2-tcl", ("rl2",), measure="return_mean"))
+    return compared(doc, Trial("pearl", "pearl", **common), Trial("tcl", "tcl", **common))
+
+
+def recurrent(doc: str, task: str, steps: int, every: int, **common: Any) -> Table:
+    """RL2 without the contrastive loss and with it."""
+    common |= {"task": task, "steps": steps, "evaluate_every": every}
+    return compared(doc, Trial("rl2", "rl2", **common), Trial("rl2-tcl", "rl2", options={"auxiliary": "tcl"}, **common))
+
+
+def compared(doc: str, plain: Trial, contrastive: Trial) -> Table:
+    """An agent without the contrastive loss, and the same with it."""
+    of, over = contrastive.label, (plain.label,)
+    claims = (
+        Claim(f"{of} returns more than {plain.label} after adapting", of, over, measure="return_mean"),
+        Claim("and over the whole of learning", of, over, measure="learned"),
+        Claim("Its beliefs tell tasks apart earlier", of, over, measure="probed"),
+    )
     curves = ("eval/return_mean", "eval/probe")
-    return Table(doc, tuple(trials), tuple(claims), measure="return_mean", curves=curves)
+    return Table(doc, (plain, contrastive), claims, measure="return_mean", curves=curves)
 
 
 def small() -> Plan:
     """A point robot and a cheetah with small networks."""
+    point: dict[str, Any] = {"env_options": {"test_tasks": 30}}
     tables = {
-        "point": table(
-            "a point robot that looks for a goal in a square",
-            "PointRobot-v0",
-            96_000,
-            8000,
-            recurrent=True,
-            env_options={"test_tasks": 30},
-        ),
+        "point": table("a point robot that looks for a goal in a square", "PointRobot-v0", 96_000, 8000, **point),
+        "recurrent": recurrent("the same robot with a memory", "PointRobot-v0", 2_000_000, 100_000, **point),
         "cheetah": table("a cheetah that must find its speed", "HalfCheetahVel-v5", 160_000, 16_000, backend="host"),
     }
     return Plan("two families with small networks, on two cores", tables, seeds=5, greedy=True)
