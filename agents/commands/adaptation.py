@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from agents.commands.figure import COLOURS, apart, check_name, save
+from agents.commands.figure import COLOURS, apart, check_name, panel, save
 from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
 from agents.config import require
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _DOC = """Plays trials of several episodes in the tasks that a family keeps apart, draws what each episode of a trial
 returns, and the beliefs at a trial's end in a plane, coloured by the task's parameters."""
-_GREY = "#666666"
 _MOST_COLOURED = 3  # parameters of a task that have a picture of their own
 
 
@@ -58,11 +57,8 @@ def run(argv: Sequence[str]) -> None:
     prepare(TrainConfig())
     out = check_name(config.out or Path(folders[0]) / "adaptation.png")  # known now, not once all has been played
     how: dict[str, Any] = {name: getattr(config, name) for name in ("tasks", "repeats", "seed", "checkpoint")}
-    results = {}
-    for folder in folders:
-        result = adapt(folder, greedy=not config.sample, **how)
-        label = result.agent if len(folders) == len({Path(each).name for each in folders}) == 1 else Path(folder).name
-        results[label] = result
+    played = [adapt(folder, greedy=not config.sample, **how) for folder in folders]
+    results = dict(zip(_labels(folders, [result.agent for result in played]), played, strict=True))
     draw(results, out)
     if found["json"]:
         each = {label: numbers(result) for label, result in results.items()}
@@ -70,6 +66,14 @@ def run(argv: Sequence[str]) -> None:
     else:
         _show(results)
         print(f"the picture is {out}")
+
+
+def _labels(folders: Sequence[str], agents: Sequence[str]) -> Sequence[str]:
+    """The shortest names that tell the runs apart: their agents', their folders', or the folders as they were given."""
+    for names in (agents, [Path(folder).name for folder in folders]):
+        if len(set(names)) == len(names):
+            return names
+    return folders
 
 
 def numbers(result: "Adaptation") -> dict[str, Any]:
@@ -134,7 +138,7 @@ def draw(results: dict[str, "Adaptation"], out: Path) -> None:
 def _curves(axes: Any, results: dict[str, "Adaptation"]) -> None:
     from agents.training.adaptation import over_episodes
 
-    _panel(axes, "Return of each episode of a trial", "mean and 95% interval over seeds and tasks")
+    panel(axes, "Return of each episode of a trial", "mean and 95% interval over seeds and tasks")
     ends = []
     for (label, result), colour in zip(results.items(), COLOURS * len(results), strict=False):
         mean, low, high = over_episodes(result.returns)
@@ -168,14 +172,6 @@ def _beliefs(figure: Any, axes: Any, label: str, result: "Adaptation", parameter
     points, share = plane(result.beliefs)
     colour = np.broadcast_to(result.tasks[:, parameter], points.shape[:-1])
     name = f"{label}, coloured by parameter {parameter + 1}" if result.tasks.shape[1] > 1 else label
-    _panel(axes, name, f"two principal axes, {share:.0%} of the variance")
+    panel(axes, name, f"two principal axes, {share:.0%} of the variance")
     dots = axes.scatter(points[..., 0], points[..., 1], c=colour, cmap="viridis", s=22, linewidths=0)
     figure.colorbar(dots, ax=axes, shrink=0.85, label="task")
-
-
-def _panel(axes: Any, title: str, caption: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=18)
-    axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=8.5, color=_GREY, va="bottom")
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from agents.commands.figure import COLOURS, apart, check_name, save
+from agents.commands.figure import COLOURS, apart, check_name, panel, save
 from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
 from agents.config import require
@@ -151,7 +151,7 @@ def draw(result: "Calibration", out: Path, *, title: str, caption: str) -> None:
 
 
 def _by_horizon(axes: Any, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    _panel(axes, "Error (solid) and predicted spread (dashed)", "an error above its spread: the model is overconfident")
+    panel(axes, "Error (solid) and predicted spread (dashed)", "an error above its spread: the model is overconfident")
     axes.set_xlabel("steps that the model is followed")
     axes.set_ylabel("standard deviations of the data")
     ends = []
@@ -181,7 +181,7 @@ def _by_horizon(axes: Any, found: Mapping[str, Mapping[str, np.ndarray]]) -> Non
 def _reliability(axes: Any, found: Mapping[str, Mapping[str, np.ndarray]], result: "Calibration") -> None:
     from agents.training.calibration import QUANTILES
 
-    _panel(axes, "Reliability after one step", "flatter than the dashed line: overconfident; steeper: underconfident")
+    panel(axes, "Reliability after one step", "flatter than the dashed line: overconfident; steeper: underconfident")
     axes.set_xlabel("predicted quantile")
     axes.set_ylabel("share of real values below it")
     axes.plot((0, 1), (0, 1), color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0)
@@ -192,11 +192,3 @@ def _reliability(axes: Any, found: Mapping[str, Mapping[str, np.ndarray]], resul
         axes.text(0.03, 0.97 - 0.07 * index, name, color=COLOURS[index], fontsize=9.5, va="top")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-
-
-def _panel(axes: Any, title: str, caption: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=18)
-    axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=8.5, color=_GREY, va="bottom")
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -198,6 +198,15 @@ def band(group: Sequence[Curve], label: str) -> Band:
     return Band(x, y.mean(0), y.min(0), y.max(0))
 
 
+def panel(axes: Any, title: str, caption: str) -> None:
+    """Titles axes that stand beside others, with a line below the title."""
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=18)
+    axes.annotate(caption, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=8.5, color=_GREY, va="bottom")
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def apart(heights: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """The places closest to `heights` (least squares) that are `gap` apart and within `[low, high]` if that has room.
 
