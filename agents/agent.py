@@ -121,6 +121,26 @@ def single_steps(rollout: Rollout) -> Rollout:
 Feed = Unroll | Replay | Whole
 
 
+class Evolution(NamedTuple):
+    """What a loop does between updates for an agent whose weights also evolve: it plays episodes with several copies.
+
+    Attributes:
+      every: updates between two evaluations.
+      episodes: of each copy in one evaluation, the same for all.
+      size: copies, the agent itself among them.
+      ask: `(key, state) -> params [size, ...]`, all that the agent has, its own first.
+      tell: `(key, state, params [size, ...], fitness [size]) -> (state, metrics)`.
+      check: whether the new parameters are played too, and given up where they are worse than the old ones.
+    """
+
+    every: int
+    episodes: int
+    size: int
+    ask: Callable[[jax.Array, State], PyTree]
+    tell: Callable[[jax.Array, State, PyTree, jax.Array], tuple[State, Metrics]]
+    check: bool = False
+
+
 class Agent(NamedTuple):
     """An agent as pure functions.
 
@@ -136,6 +156,7 @@ class Agent(NamedTuple):
       remember: `(n) -> memory`, zeros: what the auxiliaries remember of each of `n` environments.
       observe: `(state, memory, timestep) -> (memory, extras)`, batched; the auxiliaries' `observe` hooks.
       needs: names of what the auxiliaries and the agent ask of environment and loop; see `auxiliary.NEEDS`.
+      evolution: what is done between updates, None for agents that learn by their updates alone.
       belief: optional `(carry) -> [B, D]`: what each environment's memory holds of the task that it is in.
     """
 
@@ -150,6 +171,7 @@ class Agent(NamedTuple):
     observe: Callable[[State, PyTree, TimeStep], tuple[PyTree, dict[str, Any]]]
     needs: tuple[str, ...] = ()
     belief: Callable[[PyTree], jax.Array] | None = None
+    evolution: Evolution | None = None
 
 
 class Windows(NamedTuple):

@@ -20,7 +20,10 @@ from typing import Any, NamedTuple
 from envs.contract import Env, HostMaker
 from envs.errors import UsageError, nearest
 
-SUITES = ("toys", "control", "minigrid", "mujoco", "constrained", "nethack", "metaworld", "counting", "families")
+SUITES = (
+    *("toys", "control", "navigation", "minigrid", "mujoco", "constrained", "nethack", "metaworld", "counting"),
+    "families",
+)
 LAST = "gymnasium"  # Every other registered Gymnasium id; it must not take the names of the suites before it.
 
 

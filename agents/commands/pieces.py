@@ -47,10 +47,15 @@ def look(agent: str, words: Sequence[str], command: type) -> Pieces:
     preset: dict[str, Any] = {}
     if "preset" in given and "env" in given:
         preset = presets.find(agent, given["preset"], given["env"])
-    parts = {}
-    for option, door in _doors(config).items():
-        for name in _named({**defaults, **preset, **given}[option], door):
-            parts[f"{name}."] = registry.load(door, name).Config
+    chosen = {**defaults, **preset, **given}
+    parts = _parts(config, chosen)
+    if "agent" in defaults:  # one that is made around another, whose parts it then has too
+        base = chosen["agent"]
+        inner = registry.load("agent", base).Config
+        parser.add(base, inner, f"{base}.")
+        given = parser.glance(words)
+        of_base = {field.name: given.get(f"{base}.{field.name}", field.default) for field in fields(inner)}
+        parts |= {f"{base}.": inner, **_parts(inner, of_base)}
     named = {prefix.removesuffix(".") for prefix in parts}
     return Pieces(agent, config, parts, presets.for_parts(preset, named), shared)
 
@@ -98,6 +103,15 @@ def dotted(argv: Sequence[str], prefix: str) -> tuple[dict[str, Any], list[str]]
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         options[name.replace("-", "_")] = _literal(value)
     return options, rest
+
+
+def _parts(config: type, chosen: dict[str, Any]) -> dict[str, type]:
+    """The config classes of the parts that an agent's options name, by prefix."""
+    return {
+        f"{name}.": registry.load(door, name).Config
+        for option, door in _doors(config).items()
+        for name in _named(chosen[option], door)
+    }
 
 
 def _doors(config: type) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import envs
-from agents.agent import Agent
+from agents.agent import Agent, State
 from agents.training import actor, devices, learner, mapped
 from agents.training.actor import Acting
 from agents.training.loop import Loop, Report
@@ -110,6 +110,12 @@ class DeviceLoop(Loop):
         tree = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
         self._keep(tree if self._layout is None else jax.device_put(tree, self._layout))
         self.updates = int(self._tree["updates"][0])
+
+    def adopt(self, state: State, index: int = 0) -> None:
+        """Goes on with another state of the agent of one seed."""
+        moved = self._tree["learner"]
+        several = jax.tree.map(lambda all, one: all.at[index].set(one), moved.state, state)
+        self._keep({**self._tree, "learner": moved._replace(state=several)})
 
     def wrapper_state(self, index: int = 0) -> PyTree:
         """The wrappers' state of one seed."""

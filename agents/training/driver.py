@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from agents.agent import Agent
+from agents.agent import Agent, State
 from agents.training import checkpoints, evaluation, gradient, learner, saved
 from agents.training.config import TrainConfig
 from agents.training.device_loop import DeviceLoop
@@ -19,6 +21,7 @@ from agents.training.evaluation import Evaluator
 from agents.training.learner import WINDOW
 from agents.training.loop import Loop, Report
 from agents.training.metrics import Metrics, read
+from agents.training.population import Population
 from agents.training.progress import Progress
 from agents.training.provenance import provenance, write_json
 from envs.contract import Env, HostMaker, PyTree
@@ -74,6 +77,10 @@ class Driver:
         self._notes: list[dict[str, Any]] = [dict(_NOTES) for _ in folders]
         self._began = time.monotonic()
         self._warned: set[str] = set()
+        self._evolves = agent.evolution
+        self._population = (
+            Population(agent, env, evaluator.wrapper, agent.evolution.episodes) if agent.evolution else None
+        )
         self._reach = 1  # updates of the next call; the first one compiles
 
     def run(self) -> list[dict[str, Any]]:
@@ -111,6 +118,8 @@ class Driver:
                 self._check_finite(report)
                 step = loop.updates * loop.steps_per_update
                 self._tell_discarded(latest, step)
+                if self._evolves and loop.updates % self._evolves.every == 0:
+                    self._evolve(metrics, step)
                 if line := loop.updates % self._log_every == 0 or loop.updates == self._updates:
                     clock = {"seconds": time.monotonic() - started, **report.clock}
                     latest = [self._line(index, values) for index, values in enumerate(latest)]
@@ -138,6 +147,7 @@ class Driver:
         """Goes on to the next line, evaluation, checkpoint or end, or as far as one call may take."""
         done, began = self._loop.updates, time.monotonic()
         every = [every for every in (self._log_every, self._eval_every, self._checkpoint_every) if every]
+        every += [self._evolves.every] if self._evolves else []
         count = min(self._updates - done, self._reach, *(each - done % each for each in every))
         allow = [max(0, self._config.skip_nonfinite - notes["skipped"]) for notes in self._notes]
         report = self._loop.advance(count=count, total=self._updates, allow=allow)
@@ -236,9 +246,7 @@ class Driver:
         """Evaluates every seed, keeps the best, and returns the mean returns."""
         found = []
         for index, writer in enumerate(metrics):
-            state = self._loop.learner.state
-            if self._stacked:
-                state = jax.tree.map(lambda leaf, index=index: leaf[index], state)
+            state = self._state(index)
             seed = EVALUATION_SEED + self._loop.seeds[index]
             scores = self._evaluator(state, self._loop.wrapper_state(index), seed)
             mean = float(scores.returns.mean())
@@ -251,6 +259,34 @@ class Driver:
                 folder = self._folders[index] / "checkpoints"
                 checkpoints.save_best(folder, self._loop.tree(index), self._meta(index))
         return found
+
+    def _evolve(self, metrics: list[Metrics], step: int) -> None:
+        """Plays episodes with copies of every seed's agent, and goes on with what the agent makes of their returns."""
+        assert self._evolves is not None
+        assert self._population is not None
+        for index, writer in enumerate(metrics):
+            began = time.monotonic()
+            state = self._state(index)
+            number = np.random.SeedSequence((self._loop.seeds[index], self._loop.updates)).generate_state(1)[0] >> 1
+            ask_key, tell_key = jax.random.split(jax.random.key(number))
+            params = self._evolves.ask(ask_key, state)
+            trained = self._loop.wrapper_state(index)
+            returns, taken = self._population(state, params, trained, int(number))
+            moved, found = self._evolves.tell(tell_key, state, params, returns.mean(1))
+            if self._evolves.check and bool(found["improved"]):
+                blend = jax.tree.map(lambda leaf: leaf[None], moved.params)
+                again, more = self._population(state, blend, trained, int(number))
+                taken, kept = taken + more, again.mean() >= returns[0].mean()
+                moved, found["kept"] = (moved if kept else state), jnp.float32(kept)
+            self._loop.adopt(moved, index)
+            values = {f"evolution/{name}": np.asarray(value) for name, value in found.items()}
+            clock = {"evolution_seconds": time.monotonic() - began}
+            writer.write(step, self._loop.updates, {**values, "evolution/steps": taken}, clock)
+
+    def _state(self, index: int) -> State:
+        """The state of one seed's agent."""
+        state = self._loop.learner.state
+        return jax.tree.map(lambda leaf: leaf[index], state) if self._stacked else state
 
     def _reason_to_stop(self, line: list[dict[str, Any]] | None, scores: list[float] | None) -> str | None:
         config = self._config

@@ -66,7 +66,7 @@ class Evaluator:
     def __init__(self, agent: Agent, env: HostMaker | Env, wrapper: Chain, *, episodes: int, greedy: bool = True):
         kept = env.evaluation or env
         self._maker = kept if isinstance(kept, HostMaker) else host_view(kept)
-        self._agent, self._wrapper = agent, wrapper
+        self._agent, self.wrapper = agent, wrapper
         self._episodes, self._n, self._trial = episodes, min(episodes, 64), self._maker.spec.trial
         if self._trial:
             self._n = min(episodes, int(self._maker.spec.extras["task_id"].high or 0) + 1)
@@ -96,7 +96,7 @@ class Evaluator:
 
     def _play(self, env: HostEnv, state: State, trained: WrapperState, key, rounds: int, watch) -> Scores:
         n = env.n
-        wrapped = self._wrapper.init(self._maker.spec, n)._replace(shared=trained.shared)
+        wrapped = self.wrapper.init(self._maker.spec, n)._replace(shared=trained.shared)
         carry = self._agent.begin(state, n)
         raw = env.reset()
         current, cost, steps = np.zeros(n), np.zeros(n), np.zeros(n, int)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.agent import Agent, Rollout
+from agents.agent import Agent, Rollout, State
 from agents.training import actor, learner
 from agents.training.actor import Acting
 from agents.training.host_replay import HostReplay
@@ -126,6 +126,10 @@ class HostLoop(Loop):
         kept = moved.buffer if self._replay else jax.tree.map(jnp.asarray, moved.buffer)
         self.learner = jax.tree.map(jnp.asarray, moved._replace(buffer=()))._replace(buffer=kept)
         self._acting, self._pending, self.updates = tree["acting"], tree["pending"], int(tree["updates"])
+
+    def adopt(self, state: State, index: int = 0) -> None:
+        """Goes on with another state of the agent, with which the unroll after the one at hand is collected."""
+        self.learner = self.learner._replace(state=state)
 
     def wrapper_state(self, index: int = 0) -> PyTree:
         """The wrappers' statistics as they stand."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from agents.agent import State
 from agents.training.learner import Learner
 from envs.contract import EnvSpec, PyTree
 
@@ -60,6 +61,9 @@ class Loop(Protocol):
 
     def restore(self, trees: list[PyTree]) -> None:
         """Takes the run up where `tree` left it, one tree for each seed."""
+
+    def adopt(self, state: State, index: int = 0) -> None:
+        """Goes on with another state of the agent of one seed."""
 
     def wrapper_state(self, index: int = 0) -> PyTree:
         """The wrappers' state of one seed."""

@@ -85,6 +85,10 @@ class OfflineLoop(Loop):
         self._fill()
         self.learner, self.updates = jax.tree.map(jnp.asarray, tree["learner"]), int(tree["updates"])
 
+    def adopt(self, state: State, index: int = 0) -> None:
+        """Goes on with another state of the agent."""
+        self.learner = self.learner._replace(state=state)
+
     def wrapper_state(self, index: int = 0) -> PyTree:
         """The state of the wrappers, which is none."""
         return self._wrapped

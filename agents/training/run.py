@@ -145,6 +145,8 @@ def _dataset(agent: Agent, env: HostMaker | Env, wrapper: Chain, config: TrainCo
         return None
     if config.devices > 1:
         raise UsageError("an offline run learns on one device: take --devices 1.")
+    if agent.evolution:
+        raise UsageError(f"{agent.name} plays episodes to choose by, and an offline run plays none: leave --data out.")
     if config.stop_at is not None and not config.eval_every:
         raise UsageError("an offline run plays episodes in evaluation alone: give --eval-every beside --stop-at.")
     data = dataset.read(config.data)
