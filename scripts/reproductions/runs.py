@@ -148,9 +148,13 @@ def steps_to_solved(folder: Path) -> int | None:
 
 
 def while_learning(folder: Path) -> dict[str, float]:
-    """The mean over a run's evaluations of their mean return and, where they have one, of their probe."""
+    """The mean over a run's evaluations of their mean return and, where they have one, of their probe.
+
+    `trained` is the mean return of the latest episodes of training at its end, of all if they were few.
+    """
     names = {"return_mean": "eval/return_mean", "probe": "eval/probe"}
     found = {name: [row[metric] for row in learning(folder, metric)] for name, metric in names.items()}
+    found["trained"] = [row["episode_return"] for row in learning(folder, "episode_return")[-1:]]
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 

@@ -20,6 +20,7 @@ MEASURES = {
     "overshoot": "how far the mean cost is above what is allowed",
     "penalised": "mean return less kappa times the overshoot",
     "learned": "mean return of the evaluations while learning",
+    "trained": "mean return of the latest episodes of training, up to 128, at its end",
     "probe": "share of the tasks' variance that a linear probe reads off the agent's beliefs",
     "probed": "the same, mean over the evaluations while learning",
     **coverage.MEASURES,
@@ -83,7 +84,7 @@ def columns(done: Sequence[dict[str, Any]], constraint: Constraint | None) -> di
     for name in coverage.MEASURES:
         found[name] = [score.get("coverage", {}).get(name) for score in done]
     found["probe"] = [score.get("probe") for score in done]
-    for name, at in (("learned", "return_mean"), ("probed", "probe")):
+    for name, at in (("learned", "return_mean"), ("trained", "trained"), ("probed", "probe")):
         whole = [score.get("while_learning", {}).get(at) for score in done]
         found[name] = [None if value is None else [value] for value in whole]
     found["cost"] = [score.get("costs") for score in done]
