@@ -144,8 +144,16 @@ def policy(saved: Saved) -> Policy:
     """The policy of an opened run, its wrappers' statistics included.
 
     A wrapper that stacks frames or repeats actions remembers each environment, so the carry holds its memory too.
+
+    Raises:
+      UsageError: for an agent that finds out its task from rewards, which a policy of observations is not told.
     """
     spec = saved.env.spec
+    if saved.agent.belief:
+        raise UsageError(
+            f"{saved.agent.name} finds out its task from what actions were paid, and a policy of observations alone is "
+            "not told: evaluate and adapt play its trials."
+        )
 
     def begin(n: int) -> PyTree:
         wrapped = saved.wrapper.init(spec, n)

@@ -14,6 +14,7 @@ from scripts.entry import ended
 # A benchmark's module of this package, which holds its `BENCHMARK`, has its name.
 NAMES = (
     "critics",
+    "evolution",
     "mbpo",
     "minigrid_device",
     "minigrid_host",

@@ -218,6 +218,13 @@ def test_evaluation_plays_a_trial_of_every_task_kept_apart(name):
     assert len(Evaluator(agent, ENV, chain, episodes=4)(state, chain.init(ENV.spec, 1), seed=0).returns) == 4
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_no_policy_of_observations_alone_is_handed_out(name, tmp_path):
+    agents.train(make(name), ENV, steps=60, envs=4, out=tmp_path, quiet=True, tensorboard=False)
+    with pytest.raises(UsageError, match=rf"{name} finds out its task from what actions were paid"):
+        agents.load(tmp_path)
+
+
 def test_rl2_sees_a_trial_as_one_episode():
     action = jnp.asarray([[0.5, -0.5], [0.5, -0.5]])
     inner = rl2.told(step([1.0, 2.0], 3.0, last=True), action)

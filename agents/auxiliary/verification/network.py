@@ -4,7 +4,6 @@ The function is traced and its jaxpr is read. All that is linear (dense layers, 
 folded into one affine map between two activations; `max`, `min`, `clip` and `abs` are written with ReLUs.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -15,13 +14,14 @@ import numpy as np
 from flax import struct
 from jax.extend.core import Literal
 
+from agents.auxiliary.verification import affine
+from agents.auxiliary.verification.affine import Affine
 from envs.errors import UsageError
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
 # Linear in their first argument, the others constant; applied to each row of a matrix they apply to the matrix.
 _LINEAR = {"broadcast_in_dim", "copy", "dynamic_slice", "gather", "reduce_sum", "reshape", "rev", "slice", "squeeze"}
-_LINEAR |= {"stop_gradient", "transpose"}
-_ROUNDINGS = 4  # of a sum, product or quotient with a constant: its own, and those by which the constant may be off
+_LINEAR |= {"stop_gradient", "tile", "transpose"}
 
 
 @struct.dataclass
@@ -62,31 +62,10 @@ class Network:
     chosen: bool = struct.field(pytree_node=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Affine:
-    """An array of the trace: `sum_k z_k @ terms[k] + bias`, terms `[n_k, *shape]`; sizes as in `Layer`."""
-
-    terms: dict[int, np.ndarray]
-    bias: np.ndarray
-    sizes: dict[int, np.ndarray]
-    size: np.ndarray
-    roundings: int = 0
-
-    def mapped(self, apply: Callable[[np.ndarray], np.ndarray], size: Callable, roundings: int = 0) -> "_Affine":
-        """A linear map of it; both functions take arrays with one more axis in front."""
-        return _Affine(
-            {k: apply(term) for k, term in self.terms.items()},
-            apply(self.bias[None])[0],
-            {k: np.abs(size(term)) for k, term in self.sizes.items()},
-            np.abs(size(self.size[None])[0]),
-            self.roundings + roundings,
-        )
-
-
 class _Chosen(NamedTuple):
     """The index of the largest of some numbers."""
 
-    scores: _Affine
+    scores: Affine
 
 
 class _Step(NamedTuple):
@@ -128,7 +107,7 @@ def trace(function: Callable[[jax.Array], jax.Array], inputs: int) -> Network:
         found = values[id(result)] if isinstance(result, _Token) else result
         chosen = isinstance(found, _Chosen)
         scores = found.scores if isinstance(found, _Chosen) else found
-        if not isinstance(scores, _Affine) or not scores.terms:
+        if not isinstance(scores, Affine) or not scores.terms:
             raise UsageError("the policy's action does not depend on its observation: there is nothing to verify.")
         return Network(tuple(reader.layers), _layer("identity", scores), inputs, chosen)
 
@@ -149,7 +128,9 @@ def _inline(jaxpr: Any, consts: Any, arguments: list[Any], steps: list[_Step]) -
         else:
             name = name if called is None else "elu"
             outputs = [_Token() for _ in equation.outvars]
-            steps.append(_Step(name, equation.primitive, equation.params, inputs, outputs, equation.outvars[0].aval.shape))
+            steps.append(
+                _Step(name, equation.primitive, equation.params, inputs, outputs, equation.outvars[0].aval.shape)
+            )
         values |= dict(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
@@ -180,24 +161,24 @@ class _Reader:
         self.inputs = inputs
         self.layers: list[Layer] = []
 
-    def variable(self, k: int, shape: tuple[int, ...]) -> _Affine:
+    def variable(self, k: int, shape: tuple[int, ...]) -> Affine:
         """The outputs of layer `k` themselves, in a shape."""
         size = math.prod(shape)
         eye = np.eye(size).reshape(size, *shape)
-        return _Affine({k: eye}, np.zeros(shape), {k: eye}, np.zeros(shape))
+        return Affine({k: eye}, np.zeros(shape), {k: eye}, np.zeros(shape))
 
-    def activated(self, kind: str, x: _Affine) -> _Affine:
+    def activated(self, kind: str, x: Affine) -> Affine:
         """Another layer's outputs, in the shape of what goes into it."""
         self.layers.append(_layer(kind, x))
         return self.variable(len(self.layers), x.bias.shape)
 
-    def maximum(self, x: _Affine, y: _Affine) -> _Affine:
+    def maximum(self, x: Affine, y: Affine) -> Affine:
         """`max(x, y) = y + relu(x - y)`."""
         if any(not np.isfinite(each.bias).all() for each in (x, y)):
             return self._infinite(x, y)
-        return _plus(y, self.activated("relu", _plus(x, _negative(y))))
+        return affine.plus(y, self.activated("relu", affine.plus(x, affine.negative(y))))
 
-    def _infinite(self, x: _Affine, y: _Affine) -> _Affine:
+    def _infinite(self, x: Affine, y: Affine) -> Affine:
         """`max(x, y)` where one of them is -inf, a bound that is none."""
         for one, other in ((x, y), (y, x)):
             if not one.terms and np.all(np.isneginf(one.bias)):
@@ -206,7 +187,7 @@ class _Reader:
 
     def apply(self, step: _Step, inputs: list[Any]) -> list[Any]:
         """The outputs of one step."""
-        if not any(isinstance(each, _Affine | _Chosen) for each in inputs):
+        if not any(isinstance(each, Affine | _Chosen) for each in inputs):
             return _constant(step, inputs)
         if isinstance(inputs[0], _Chosen):
             if step.name in _LINEAR | {"convert_element_type"} and math.prod(step.shape) == 1:
@@ -215,61 +196,69 @@ class _Reader:
         if step.name == "argmax":
             (x,) = inputs
             if x.bias.size != x.bias.shape[step.params["axes"][0]]:
-                raise UsageError("a policy that makes several choices at once cannot be verified, one that makes one can.")
-            return [_Chosen(_reshaped(x, (-1,)))]
+                raise UsageError(
+                    "a policy that makes several choices at once cannot be verified, one that makes one can."
+                )
+            return [_Chosen(affine.reshaped(x, (-1,)))]
         if step.name == "split":
             return self._split(step, inputs[0])
         return [self._one(step, inputs)]
 
-    def _split(self, step: _Step, x: _Affine) -> list[_Affine]:
+    def _split(self, step: _Step, x: Affine) -> list[Affine]:
         ends, axis = np.cumsum(step.params["sizes"]), step.params["axis"] + 1
         cuts = [np.arange(end - size, end) for end, size in zip(ends, step.params["sizes"], strict=True)]
         return [x.mapped(*[lambda a, cut=cut: np.take(a, cut, axis)] * 2) for cut in cuts]  # type: ignore[misc]
 
-    def _one(self, step: _Step, inputs: list[Any]) -> _Affine:
+    def _one(self, step: _Step, inputs: list[Any]) -> Affine:
         name, params = step.name, step.params
         if name in ("tanh", "elu"):
             return self.activated(name, inputs[0])
         if name == "logistic":
-            return _scaled(_shifted(self.activated("tanh", _scaled(inputs[0], 0.5)), 1.0), 0.5)
+            return affine.scaled(affine.shifted(self.activated("tanh", affine.scaled(inputs[0], 0.5)), 1.0), 0.5)
         if name == "neg":
-            return _negative(inputs[0])
+            return affine.negative(inputs[0])
         if name == "abs":
-            return self.maximum(inputs[0], _negative(inputs[0]))
+            return self.maximum(inputs[0], affine.negative(inputs[0]))
         if name == "convert_element_type" and params["new_dtype"] in (jnp.float32, jnp.float64):
             return inputs[0]
-        if name in _LINEAR and not any(isinstance(each, _Affine) for each in inputs[1:]):
-            return _linear(step, inputs, 0)
-        known = [index for index, each in enumerate(inputs) if isinstance(each, _Affine)]
+        if name in _LINEAR and not any(isinstance(each, Affine) for each in inputs[1:]):
+            return affine.linear(step.primitive, params, step.shape, inputs, 0)
+        known = [index for index, each in enumerate(inputs) if isinstance(each, Affine)]
         if name == "dot_general" and len(known) == 1:
-            return _linear(step, inputs, known[0])
+            return affine.linear(step.primitive, params, step.shape, inputs, known[0])
         if name in ("mul", "div") and known in ([0], [1])[: 2 if name == "mul" else 1]:
             factor = np.asarray(inputs[1 - known[0]], np.float64)
-            return _scaled(inputs[known[0]], factor if name == "mul" else 1 / factor)
-        if name in ("add", "sub", "max", "min", "clamp", "concatenate"):
-            whole = np.broadcast_shapes(*(_bias(each).shape for each in inputs)) if name != "concatenate" else None
-            parts = [each if isinstance(each, _Affine) else _fixed(each, whole) for each in inputs]
+            return affine.scaled(inputs[known[0]], factor if name == "mul" else 1 / factor)
+        if name in ("add", "sub", "max", "min", "clamp", "concatenate", "stack"):
+            joins = name in ("concatenate", "stack")
+            whole = None if joins else np.broadcast_shapes(*(_bias(each).shape for each in inputs))
+            parts = [each if isinstance(each, Affine) else affine.fixed(each, whole) for each in inputs]
             return self._joined(name, parts, params)
         raise _unknown(name)
 
-    def _joined(self, name: str, parts: list[_Affine], params: dict[str, Any]) -> _Affine:
+    def _joined(self, name: str, parts: list[Affine], params: dict[str, Any]) -> Affine:
         match name:
             case "add":
-                return _rounded(_plus(*parts))
+                return affine.rounded(affine.plus(*parts))
             case "sub":
-                return _rounded(_plus(parts[0], _negative(parts[1])))
+                return affine.rounded(affine.plus(parts[0], affine.negative(parts[1])))
             case "max":
                 return self.maximum(*parts)
             case "min":
-                return _negative(self.maximum(*map(_negative, parts)))
+                return affine.negative(self.maximum(*map(affine.negative, parts)))
             case "clamp":
                 above = self.maximum(parts[1], parts[0])
-                return _negative(self.maximum(_negative(above), _negative(parts[2])))
-        return _concatenated(parts, params["dimension"])
+                return affine.negative(self.maximum(affine.negative(above), affine.negative(parts[2])))
+            case "stack":
+                axis = params["axis"]
+                shape = list(parts[0].bias.shape)
+                thin = (*shape[:axis], 1, *shape[axis:])
+                return affine.concatenated([affine.reshaped(part, thin) for part in parts], axis)
+        return affine.concatenated(parts, params["dimension"])
 
 
-def _layer(kind: str, x: _Affine) -> Layer:
-    flat = _reshaped(x, (-1,))
+def _layer(kind: str, x: Affine) -> Layer:
+    flat = affine.reshaped(x, (-1,))
     return Layer(flat.terms, flat.bias, flat.sizes, flat.size, kind, max(flat.roundings, 1))
 
 
@@ -281,114 +270,8 @@ def _constant(step: _Step, inputs: list[Any]) -> list[Any]:
     return list(found) if step.primitive.multiple_results else [found]
 
 
-def _linear(step: _Step, inputs: list[Any], at: int) -> _Affine:
-    """A primitive that is linear in one input, applied to every row of it."""
-    params = dict(step.params)
-    roundings = 0
-    if step.name == "dot_general":
-        params["preferred_element_type"] = None
-        contracted = params["dimension_numbers"][0][at]
-        roundings = math.prod(inputs[at].bias.shape[axis] for axis in contracted) + 1
-    elif step.name == "reduce_sum":
-        roundings = math.prod(inputs[at].bias.shape[axis] for axis in params["axes"])
-
-    def applied(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        others = [each if index == at else change(_double(each)) for index, each in enumerate(inputs)]
-        direct = _direct(step.name, params, step.shape, at, others)
-
-        def one(row: jax.Array) -> jax.Array:
-            return step.primitive.bind(*[row if index == at else each for index, each in enumerate(others)], **params)
-
-        return direct or (lambda rows: np.asarray(jax.vmap(one)(rows)))
-
-    absolute = applied(lambda a: np.abs(a) if a.dtype == np.float64 else a)
-    return inputs[at].mapped(applied(lambda a: a), absolute, roundings)
-
-
-def _direct(name: str, params: dict[str, Any], shape: tuple[int, ...], at: int, inputs: list[Any]):
-    """The same for a stack of rows in NumPy, which compiles nothing; None where it is not one of the common ones."""
-    match name:
-        case "reshape" | "squeeze":
-            return lambda rows: rows.reshape(len(rows), *shape)
-        case "broadcast_in_dim":
-            axes = params["broadcast_dimensions"]
-
-            def spread(rows: np.ndarray) -> np.ndarray:
-                thin = [rows.shape[1 + axes.index(axis)] if axis in axes else 1 for axis in range(len(shape))]
-                return np.broadcast_to(rows.reshape(len(rows), *thin), (len(rows), *shape))
-
-            return spread
-        case "reduce_sum":
-            return lambda rows: rows.sum(tuple(axis + 1 for axis in params["axes"]))
-        case "dot_general" if at == 0 and not params["dimension_numbers"][1][0]:
-            left, right = params["dimension_numbers"][0]
-            return lambda rows: np.tensordot(rows, inputs[1], ([axis + 1 for axis in left], right))
-        case "copy" | "stop_gradient":
-            return lambda rows: rows
-    return None
-
-
-def _double(x: Any) -> np.ndarray:
-    if isinstance(x, _Affine):
-        return x  # type: ignore[return-value]
-    array = np.asarray(x)
-    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
-
-
-def _scaled(x: _Affine, factor: Any) -> _Affine:
-    return x.mapped(lambda a: a * factor, lambda a: a * np.abs(factor), _ROUNDINGS)
-
-
-def _shifted(x: _Affine, constant: float) -> _Affine:
-    return _rounded(_plus(x, _fixed(constant, x.bias.shape)))
-
-
-def _negative(x: _Affine) -> _Affine:
-    return x.mapped(np.negative, lambda a: a)
-
-
-def _rounded(x: _Affine) -> _Affine:
-    return dataclasses.replace(x, roundings=x.roundings + _ROUNDINGS)
-
-
-def _plus(x: _Affine, y: _Affine) -> _Affine:
-    def summed(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        return {k: one.get(k, 0.0) + other.get(k, 0.0) for k in {**one, **other}}  # type: ignore[misc]
-
-    roundings = max(x.roundings, y.roundings)
-    return _Affine(summed(x.terms, y.terms), x.bias + y.bias, summed(x.sizes, y.sizes), x.size + y.size, roundings)
-
-
-def _concatenated(parts: list[_Affine], axis: int) -> _Affine:
-    def joined(which: str, k: int) -> np.ndarray:
-        known = next(getattr(part, which)[k] for part in parts if k in getattr(part, which))
-        blank = [np.zeros((len(known), *part.bias.shape)) for part in parts]
-        found = [getattr(part, which).get(k, zeros) for part, zeros in zip(parts, blank, strict=True)]
-        return np.concatenate(found, axis + 1)
-
-    sources = {k for part in parts for k in part.terms}
-    return _Affine(
-        {k: joined("terms", k) for k in sources},
-        np.concatenate([part.bias for part in parts], axis),
-        {k: joined("sizes", k) for k in sources},
-        np.concatenate([part.size for part in parts], axis),
-        max(part.roundings for part in parts),
-    )
-
-
-def _reshaped(x: _Affine, shape: tuple[int, ...]) -> _Affine:
-    return x.mapped(*[lambda a: a.reshape(len(a), *shape)] * 2)  # type: ignore[misc]
-
-
-def _fixed(x: Any, shape: tuple[int, ...] | None) -> _Affine:
-    """A constant as an affine map of nothing."""
-    bias = np.asarray(x, np.float64)
-    bias = bias if shape is None else np.broadcast_to(bias, shape)
-    return _Affine({}, bias, {}, np.abs(bias))
-
-
 def _bias(x: Any) -> np.ndarray:
-    return x.bias if isinstance(x, _Affine) else np.asarray(x)
+    return x.bias if isinstance(x, Affine) else np.asarray(x)
 
 
 def _unknown(name: str) -> UsageError:
