@@ -159,7 +159,10 @@ def while_learning(folder: Path) -> dict[str, float]:
 
 
 def learning(folder: Path, metric: str = "success") -> list[dict[str, Any]]:
-    """The lines of a run's metrics whose averages are those of a full window of episodes; none of a peer's run."""
+    """The lines of a run's metrics with a metric, and none of a peer's run.
+
+    Averages over training's latest episodes are left out before their window is full; evaluations are whole.
+    """
     from agents.training.learner import WINDOW
     from agents.training.metrics import FILE, read
 
@@ -167,4 +170,5 @@ def learning(folder: Path, metric: str = "success") -> list[dict[str, Any]]:
     # control, the first are as good as the last.
     rows = read(folder) if (folder / FILE).exists() else []
     least = WINDOW if metric == "success" else 1
-    return [row for row in rows if row.get("episodes", 0) >= least and metric in row]
+    whole = metric.startswith("eval/")
+    return [row for row in rows if metric in row and (whole or row.get("episodes", 0) >= least)]
