@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _ground(obstacles: bytes, goal: drawing.Point, near: float) -> drawing.Canva
     return canvas
 
 
-def _point(array: np.ndarray) -> drawing.Point:
+def _point(array: Any) -> drawing.Point:
     return float(array[0]), float(array[1])
 
 

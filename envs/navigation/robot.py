@@ -109,7 +109,7 @@ def make(
         key_scene, key_noise = jax.random.split(key)
         if not task:
             task = scenes.maze(key_scene, fixed) if maze else scenes.drawn(key_scene, count, fixed)
-        state = State(*task, time=jnp.int32(0))
+        state = State(task.pose, task.goal, task.obstacles, jnp.int32(0))
         no, seen = jnp.bool_(False), see(key_noise, state)
         return state, TimeStep(seen, jnp.float32(0), jnp.float32(1), no, seen, _extras(no, no))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +35,9 @@ class Task(NamedTuple):
       obstacles: float32 `[n, 6]`, rows of `geometry.py`.
     """
 
-    pose: jax.Array
-    goal: jax.Array
-    obstacles: jax.Array
+    pose: Any
+    goal: Any
+    obstacles: Any
 
 
 class State(NamedTuple):
@@ -66,7 +66,7 @@ def task(pose: Sequence[float], goal: Sequence[float], obstacles: Sequence[Seque
         try:
             array = np.asarray(value, np.float32)
         except (TypeError, ValueError):
-            array = np.empty(0)
+            array = np.empty(0, np.float32)
         if array.shape != shape or not np.isfinite(array).all():
             raise UsageError(f"a scene's {name} must be finite numbers of shape {shape}, but is {value!r}.")
         arrays.append(jnp.asarray(array))
@@ -77,7 +77,7 @@ def state(
     pose: Sequence[float], goal: Sequence[float], obstacles: Sequence[Sequence[float]] = (), time: int = 0
 ) -> State:
     """A state set by hand, as `task`, `time` steps into its episode."""
-    return State(*task(pose, goal, obstacles), time=jnp.int32(time))
+    return State(*task(pose, goal, obstacles), jnp.int32(time))
 
 
 def showing(obs: Sequence[float], reach: float = 1.0) -> Task:
