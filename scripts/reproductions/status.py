@@ -52,9 +52,15 @@ def looked(job: Job) -> Seen:
 
 
 def unable(job: Job) -> Failed:
-    """The chosen trials that need something that is not there."""
-    pairs = [(f"{name}/{trial.label}", lacking(trial)) for name in job.tables for trial in job.chosen(name)]
-    return {label: reason for label, reason in pairs if reason}
+    """The chosen trials that are not done and need something that is not there."""
+    seen = looked(job)
+    waiting = [
+        (f"{name}/{trial.label}", trial)
+        for name in job.tables
+        for trial in job.chosen(name)
+        if not all(seed.score for seed in seen[name][trial.label])
+    ]
+    return {label: reason for label, trial in waiting if (reason := lacking(trial))}
 
 
 def show(job: Job, failed: Failed, json: bool = False) -> None:
