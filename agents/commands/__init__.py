@@ -22,6 +22,7 @@ COMMANDS = {
     "map": ("map", "draw where runs go on a MiniGrid level, what their bonus pays there, and the rooms they reach"),
     "adapt": ("adaptation", "draw how agents adapt to tasks that they never saw, and what they believe of them"),
     "calibration": ("calibration", "compare what a run's world model predicts with what happens"),
+    "verify": ("verify", "prove where a trained policy decides what is forbidden, and where it does not"),
     "export": ("export", "write a trained policy as one self-contained file"),
     "bank": ("bank", "make the levels of a MiniGrid task that is compiled with the agent"),
     "demo": ("demo", "train BeBold and the same agent without bonus, compare, draw and film them"),

@@ -10,6 +10,8 @@ import numpy as np
 
 _ROUNDINGS = 4  # of a sum, product or quotient with a constant: its own, and those by which the constant may be off
 
+_Map = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
@@ -21,8 +23,9 @@ class Affine:
     size: np.ndarray
     roundings: int = 0
 
-    def mapped(self, apply: Callable[[np.ndarray], np.ndarray], size: Callable, roundings: int = 0) -> "Affine":
-        """A linear map of it; both functions take arrays with one more axis in front."""
+    def mapped(self, apply: _Map, size: _Map | None = None, roundings: int = 0) -> "Affine":
+        """A linear map of it, and of its sizes if that is another; both take arrays with one more axis in front."""
+        size = size or apply
         return Affine(
             {k: apply(term) for k, term in self.terms.items()},
             apply(self.bias[None])[0],
@@ -128,7 +131,14 @@ def concatenated(parts: list[Affine], axis: int) -> Affine:
 
 
 def reshaped(x: Affine, shape: tuple[int, ...]) -> Affine:
-    return x.mapped(*[lambda a: a.reshape(len(a), *shape)] * 2)  # type: ignore[misc]
+    return x.mapped(lambda a: a.reshape(len(a), *shape))
+
+
+def widened(x: Affine, shape: tuple[int, ...]) -> Affine:
+    """A scalar as an array of a shape; an array that has the shape as it is."""
+    if x.bias.shape == shape:
+        return x
+    return x.mapped(lambda a: np.broadcast_to(a.reshape(len(a), *[1] * len(shape)), (len(a), *shape)))
 
 
 def fixed(x: Any, shape: tuple[int, ...] | None) -> Affine:

@@ -1,10 +1,11 @@
 """Sound bounds of a network on a box: intervals, and linear relaxations carried back to the input (CROWN).
 
-Zhang et al., "Efficient Neural Network Robustness Certification with General Activation Functions", 2018. All is float64
-and every bound is moved outward by more than rounding can amount to: by what the policy's own float32 arithmetic may
-be off (`d_i = gamma_k (sum_k |z_k| @ sizes_k + size)`, `gamma_k = k u / (1 - k u)`, `u = 2^-24`: Higham, "Accuracy and
-Stability of Numerical Algorithms", 2002, chapter 3, in whatever order it sums), which is some 1e8 times what float64
-adds to the same sums, and by `SLACK` of the magnitudes that a bound is summed of.
+Zhang et al., "Efficient Neural Network Robustness Certification with General Activation Functions", 2018. All is in
+float64 and every bound is moved outward by more than rounding can amount to. The policy's own float32 arithmetic is off
+by at most `gamma_k (sum_k |z_k| @ sizes_k + size)` in each affine map, in whatever order it sums, with `gamma_k = k u /
+(1 - k u)`, `u = 2^-24` and `k` roundings (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, chapter 3).
+That is some 1e8 times what float64 adds to the same sums; what it adds to the rest is below `SLACK` of the magnitudes
+that a bound is summed of.
 """
 
 from typing import NamedTuple

@@ -10,6 +10,7 @@ sums are made, on a processor whose float32 `tanh` and `expm1` are off by at mos
 shortened (bfloat16, TF32). Bounds of observations are taken as float32.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -28,7 +29,7 @@ from envs.errors import UsageError
 
 SAFE, VIOLATED, UNKNOWN = 0, 1, 2
 _MOST_AT_ONCE = 1024  # boxes of one call
-_NUMBERS = 2**24  # of the largest array of one call
+_NUMBERS = 2**20  # of the largest array of one call, which should stay in the processor's cache
 
 # -------------------------------------------------------------------------------------------------------- CONFIG
 
@@ -47,7 +48,7 @@ class Config:
     """Inputs narrower than this share of their range in the property are not split further."""
     cycles: int = 35
     """Splits that a box is made by at most."""
-    boxes: int = 100_000
+    boxes: int = 50_000
     """Boxes of a property to look at, at most."""
     unchecked: float = 0.0
     """Stop once no larger share than this is undecided."""
@@ -100,8 +101,8 @@ class Question(NamedTuple):
     A decision is forbidden where for some `a` all `[a, b]` are above 0, and is not where for every `a` some is below.
     """
 
-    rows: np.ndarray
-    offset: np.ndarray
+    rows: Any
+    offset: Any
 
 
 def question(network: Network, property: Property) -> Question:
@@ -112,14 +113,16 @@ def question(network: Network, property: Property) -> Question:
     """
     outputs = len(network.output.bias)
     one = np.eye(outputs)
-    if any(isinstance(each, data.Limit) for each in property.forbidden) == network.chosen:
+    limits = [each for each in property.forbidden if isinstance(each, data.Limit)]
+    choices = [each for each in property.forbidden if not isinstance(each, data.Limit)]
+    if bool(limits) == network.chosen:
         raise UsageError(f"the property {property.name!r} and the policy do not speak of the same kind of action.")
     if not network.chosen:
-        signs = [(each, 1.0 if each.side == "above" else -1.0) for each in property.forbidden]  # type: ignore[union-attr]
+        signs = [(each, 1.0 if each.side == "above" else -1.0) for each in limits]
         rows = np.stack([sign * one[each.action] for each, sign in signs])
         return Question(rows[:, None], np.array([[-sign * each.at] for each, sign in signs]))
-    allowed = [each for each in range(outputs) if each not in property.forbidden]
-    rows = np.stack([one[a] - one[allowed] for a in property.forbidden])  # type: ignore[index]
+    allowed = [each for each in range(outputs) if each not in choices]
+    rows = np.stack([one[a] - one[allowed] for a in choices])
     return Question(rows, np.zeros(rows.shape[:2]))
 
 
@@ -135,7 +138,7 @@ def judge(
     split: str,
     samples: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The status of every box `[N, 2, D]` and the input to split it along, -1 where none is wider than `least` `[D]`."""
+    """The status of every box `[N, 2, D]` and the input to split it along, -1 if none is wider than `least` `[D]`."""
     shape = asked.rows.shape
     rows, offset = asked.rows.reshape(-1, shape[-1]), asked.offset.reshape(-1)
 
@@ -207,7 +210,8 @@ def verify(
         frontier, cycle = halves(frontier[unknown], axis[unknown]), cycle + 1
     boxes = np.concatenate([each for each, _ in kept]) if keep else np.zeros((0, 2, network.inputs))
     statuses = np.concatenate([each for _, each in kept]) if keep else np.zeros(0, int)
-    return Result(*map(float, shares), example, tested, cycle, boxes, statuses)  # type: ignore[arg-type]
+    safe, violated, left = map(float, shares)
+    return Result(safe, violated, left, example, tested, cycle, boxes, statuses)
 
 
 def halves(boxes: np.ndarray, axis: np.ndarray) -> np.ndarray:
@@ -276,10 +280,7 @@ def make(**options: Any) -> Tool:
         return found
 
     def run(key: jax.Array, state: list[Property], subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
-        def policy(obs: jax.Array) -> jax.Array:
-            return subject.policy(subject.params, obs[None], (), jnp.ones(1, bool))[0]
-
-        network = trace(policy, data.vector(subject.spec).shape[0])
+        policy, network = policy_of(subject)
         report: dict[str, Any] = {}
         artefacts: dict[str, Any] = {}
         for number, property in enumerate(state):
@@ -290,6 +291,19 @@ def make(**options: Any) -> Tool:
         return report, artefacts
 
     return Tool("intervals", (), init, run)
+
+
+def policy_of(subject: Subject) -> tuple[Callable[[jax.Array], jax.Array], Network]:
+    """A subject's policy, from one observation `[D]` to its greedy action, and what `trace` reads in it.
+
+    Raises:
+      UsageError: where observations are no vector, or the policy is no feed-forward network.
+    """
+
+    def policy(obs: jax.Array) -> jax.Array:
+        return subject.policy(subject.params, obs[None], (), jnp.ones(1, bool))[0]
+
+    return policy, trace(policy, data.vector(subject.spec).shape[0])
 
 
 def told(property: Property, result: Result, config: Config, policy: Any) -> dict[str, Any]:

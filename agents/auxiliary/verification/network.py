@@ -6,6 +6,7 @@ folded into one affine map between two activations; `max`, `min`, `clip` and `ab
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,8 @@ _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "cus
 # Linear in their first argument, the others constant; applied to each row of a matrix they apply to the matrix.
 _LINEAR = {"broadcast_in_dim", "copy", "dynamic_slice", "gather", "reduce_sum", "reshape", "rev", "slice", "squeeze"}
 _LINEAR |= {"stop_gradient", "tile", "transpose"}
+
+_ELEMENTWISE = {"add", "clamp", "div", "max", "min", "mul", "sub"}
 
 
 @struct.dataclass
@@ -118,7 +121,10 @@ def _inline(jaxpr: Any, consts: Any, arguments: list[Any], steps: list[_Step]) -
     values |= dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(atom: Any) -> Any:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
+        if not isinstance(atom, Literal):
+            return values[atom]
+        aval: Any = atom.aval
+        return np.asarray(atom.val, aval.dtype)
 
     for equation in jaxpr.eqns:
         name, inputs = equation.primitive.name, [read(atom) for atom in equation.invars]
@@ -139,7 +145,7 @@ def _is_elu(equation: Any, called: Any) -> bool:
     """Whether a call is `jax.nn.elu` with its default slope, by what it computes rather than by its name alone."""
     if equation.params.get("name") != "elu" or len(equation.invars) != 1:
         return False
-    aval = equation.invars[0].aval
+    aval: Any = equation.invars[0].aval
     like = jax.make_jaxpr(jax.nn.elu)(jax.ShapeDtypeStruct(aval.shape, aval.dtype)).eqns[0].params["jaxpr"]
     return str(called) == str(like)
 
@@ -207,7 +213,7 @@ class _Reader:
     def _split(self, step: _Step, x: Affine) -> list[Affine]:
         ends, axis = np.cumsum(step.params["sizes"]), step.params["axis"] + 1
         cuts = [np.arange(end - size, end) for end, size in zip(ends, step.params["sizes"], strict=True)]
-        return [x.mapped(*[lambda a, cut=cut: np.take(a, cut, axis)] * 2) for cut in cuts]  # type: ignore[misc]
+        return [x.mapped(partial(np.take, indices=cut, axis=axis)) for cut in cuts]
 
     def _one(self, step: _Step, inputs: list[Any]) -> Affine:
         name, params = step.name, step.params
@@ -223,16 +229,20 @@ class _Reader:
             return inputs[0]
         if name in _LINEAR and not any(isinstance(each, Affine) for each in inputs[1:]):
             return affine.linear(step.primitive, params, step.shape, inputs, 0)
+        if name in _ELEMENTWISE:  # scalars stand for arrays of them
+            shape = np.broadcast_shapes(*(_bias(each).shape for each in inputs))
+            inputs = [affine.widened(each, shape) if isinstance(each, Affine) else each for each in inputs]
         known = [index for index, each in enumerate(inputs) if isinstance(each, Affine)]
         if name == "dot_general" and len(known) == 1:
             return affine.linear(step.primitive, params, step.shape, inputs, known[0])
-        if name in ("mul", "div") and known in ([0], [1])[: 2 if name == "mul" else 1]:
+        if (name == "mul" and len(known) == 1) or (name == "div" and known == [0]):
             factor = np.asarray(inputs[1 - known[0]], np.float64)
             return affine.scaled(inputs[known[0]], factor if name == "mul" else 1 / factor)
-        if name in ("add", "sub", "max", "min", "clamp", "concatenate", "stack"):
-            joins = name in ("concatenate", "stack")
-            whole = None if joins else np.broadcast_shapes(*(_bias(each).shape for each in inputs))
-            parts = [each if isinstance(each, Affine) else affine.fixed(each, whole) for each in inputs]
+        if name in ("concatenate", "stack"):
+            parts = [each if isinstance(each, Affine) else affine.fixed(each, None) for each in inputs]
+            return self._joined(name, parts, params)
+        if name in ("add", "sub", "max", "min", "clamp"):
+            parts = [each if isinstance(each, Affine) else affine.fixed(each, shape) for each in inputs]
             return self._joined(name, parts, params)
         raise _unknown(name)
 
@@ -276,6 +286,6 @@ def _bias(x: Any) -> np.ndarray:
 
 def _unknown(name: str) -> UsageError:
     return UsageError(
-        f"the policy computes {name!r} of its observation, which has no bounds here: dense layers with relu, tanh or elu, "
-        "sums, means and clips have."
+        f"the policy computes {name!r} of its observation, which has no bounds here: dense layers with relu, tanh "
+        "or elu, sums, means and clips have."
     )

@@ -7,8 +7,8 @@ A file holds one object, or a list of them:
      "inputs": {"0-5": 0.24, "6-8": 0.35, "9-14": [0.5, 1], "15": 1, "16": [-0.3, 0.3]},
      "forbidden": [5, 6]}
 
-`inputs` bounds numbers of the observation by index or range of indices, the last included: one number, or a lower and an
-upper bound. The others have the bounds in `default`, else those of the environment's observations. `forbidden` lists
+`inputs` bounds numbers of the observation by index or range of indices, the last included: one number, or a lower and
+an upper bound. The others have the bounds in `default`, else those of the environment's observations. `forbidden` lists
 choices by index or name, or for actions that are numbers `{"action": 0, "above": 0.5}` and `{"action": 0, "below":
 -0.5}`: each forbids actions beyond it.
 """
