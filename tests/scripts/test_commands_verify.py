@@ -53,6 +53,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "dqn", "dqn", {"hidden": (8, 8)}, wrap="normalize_obs")
     write_run(folder / "gru", "ppo", {"hidden": (8,), "core": "gru"})
+    write_run(folder / "apart", "ppo", {"hidden": (8,), "separate": True})
     (folder / "rule.json").write_text(json.dumps(RULE))
     yield folder
     patch.undo()
@@ -97,6 +98,12 @@ def test_the_proof_is_of_the_policy_that_acts(command, runs):
         point = np.float32([example["obs"]])
         assert int(policy(point, policy.begin(1))[0][0]) == example["action"] == 0
     assert (wrong > 0.05) == bool(example)
+
+
+def test_a_value_network_apart_does_not_disturb(command, runs, tmp_path):
+    words = ("--property", runs / "rule.json", "--steps", "5", "--out", tmp_path / "r.json", "--json")
+    found = command("verify", runs / "apart", *words).result["properties"]["falling right"]
+    assert found["violated"] + found["safe"] + found["unknown"] == 1
 
 
 def test_what_people_read(command, runs, tmp_path):
