@@ -16,7 +16,7 @@ from scripts.reproductions.plan import Plan, shortened
 from scripts.reproductions.status import Failed, Job, looked, show, unable
 
 # A paper's module of this package, which holds its `BUDGETS`, has its name.
-NAMES = ("agac", "autombpo", "bebold", "control", "meta_d4pg", "repb_sde", "tcl")
+NAMES = ("agac", "autombpo", "bebold", "control", "genetic_soft_updates", "meta_d4pg", "repb_sde", "tcl")
 
 
 @dataclass(frozen=True)
