@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agents.auxiliary.verification.options import Options
 from agents.commands.figure import check_name, panel, save
 from agents.commands.output import emit, number, table
 from agents.commands.parser import Parser, configured
@@ -54,15 +55,13 @@ class Config:
 
 def run(argv: Sequence[str]) -> None:
     """Parses, verifies, plays, writes the report and says what was found."""
-    from agents import registry
-
-    member = registry.load("verification", "intervals")
     parser = Parser("verify", "RUN --property FILE [options]", _DOC)
-    parser.add("verification", member.Config)
+    parser.add("verification", Options)
     parser.add("run", Config)
     found = parser.parse(_joined(argv), words="the folder of a run, such as runs/robot", most=1)
-    options, config, (folder,) = configured(member.Config, found), configured(Config, found), found["words"]
+    options, config, (folder,) = configured(Options, found), configured(Config, found), found["words"]
 
+    from agents import registry
     from agents.training.config import TrainConfig
     from agents.training.provenance import provenance, write_json
     from agents.training.setup import prepare
@@ -80,6 +79,7 @@ def run(argv: Sequence[str]) -> None:
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
     if picture:
+        member = registry.load("verification", "intervals")
         _map(picture, config.map, member, subject, properties, report, options)
         result["picture"] = str(picture)
     if found["json"]:

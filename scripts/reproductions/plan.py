@@ -1,5 +1,6 @@
 """What a reproduction is made of, as data: tables of trials, and what their results must show."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,13 +189,11 @@ def resolved(trial: Trial) -> dict[str, Any]:
 
 def lacking(trial: Trial) -> str:
     """The sentence that says what a trial needs and this version does not have; "" where it can be run."""
-    import envs
-
     if trial.peer:
         return peers.missing(trial.peer)
     try:
         resolved(trial)
-        known = {listing.name: listing.backends for listing in envs.ids()}
+        known = _backends()
         if trial.task not in known or (trial.backend and trial.backend not in known[trial.task]):
             return f"there is no environment {trial.task} on the backend {trial.backend or 'first'}."
         for kind, folder in (("dataset", trial.data), ("controller", trial.options.get("controller", ""))):
@@ -205,6 +204,14 @@ def lacking(trial: Trial) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+@functools.cache
+def _backends() -> dict[str, tuple[str, ...]]:
+    """The backends of every environment; a plan may have hundreds of trials."""
+    import envs
+
+    return {listing.name: listing.backends for listing in envs.ids()}
 
 
 def _levels(task: str, options: dict[str, Any]) -> None:

@@ -420,7 +420,7 @@ def test_a_peer_is_trained_in_its_own_process_and_scored_alike(reproduce, tiny, 
     assert peers.missing("fake.py") == "it needs no_such_package, which is not installed: make bench brings it."
 
 
-NAMES = ("agac", "autombpo", "bebold", "control", "meta_d4pg", "repb_sde")
+NAMES = ("agac", "autombpo", "bebold", "control", "genetic_soft_updates", "meta_d4pg", "repb_sde", "tcl")
 PLANS = [(name, budget) for name in NAMES for budget in ("small", "full")]
 
 

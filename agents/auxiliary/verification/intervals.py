@@ -13,7 +13,7 @@ shortened (bfloat16, TF32). Bounds of observations are taken as float32.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,9 @@ from agents.auxiliary.tool import Subject, Tool
 from agents.auxiliary.verification import properties as data
 from agents.auxiliary.verification.bounds import Box, bounds, evaluate
 from agents.auxiliary.verification.network import Network, trace
+from agents.auxiliary.verification.options import Options
 from agents.auxiliary.verification.properties import Property
-from agents.config import build, require
+from agents.config import build
 from envs.errors import UsageError
 
 SAFE, VIOLATED, UNKNOWN = 0, 1, 2
@@ -35,32 +36,8 @@ _NUMBERS = 2**20  # of the largest array of one call, which should stay in the p
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Options of the verification."""
-
-    property: tuple[str, ...] = ()
-    """Files of properties, or names of those that come with Auxin: cartpole, hopper, navigation."""
-    method: Literal["linear", "interval", "sample"] = "linear"
-    """Linear relaxations, intervals alone, or samples of each box, which prove nothing and under-estimate."""
-    split: Literal["influence", "widest"] = "influence"
-    """Split boxes along the input that moves the decision most, or along the widest one."""
-    precision: float = 1e-3
-    """Inputs narrower than this share of their range in the property are not split further."""
-    cycles: int = 35
-    """Splits that a box is made by at most."""
-    boxes: int = 50_000
-    """Boxes of a property to look at, at most."""
-    unchecked: float = 0.0
-    """Stop once no larger share than this is undecided."""
-    samples: int = 32
-    """Points of each box, where it is sampled."""
-
-    def __post_init__(self):
-        require(0 < self.precision <= 1, "precision", self.precision, "above 0 and at most 1")
-        require(0 < self.cycles <= 50, "cycles", self.cycles, "between 1 and 50")
-        require(self.boxes > 0, "boxes", self.boxes, "above 0")
-        require(0 <= self.unchecked < 1, "unchecked", self.unchecked, "at least 0 and below 1")
-        require(self.samples > 1, "samples", self.samples, "at least 2")
 
 
 class Result(NamedTuple):
