@@ -11,7 +11,8 @@ from scripts.reproductions.plan import Claim, Plan, Table, Trial
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 # What 100 discounted steps of the best policies known pay, and a margin: D4PG's atoms must reach so far.
 V_MAX = {"HalfCheetah-v5": 1500.0, "Hopper-v5": 500.0, "Walker2d-v5": 600.0}
-D4PG: dict[str, Any] = {"learning_rate": 3e-4, "target_every": 1, "tau": 0.005, "warmup": 10_000}
+SAC: dict[str, Any] = {"unroll": 50}
+D4PG: dict[str, Any] = {"unroll": 50, "learning_rate": 3e-4, "target_every": 1, "tau": 0.005, "warmup": 10_000}
 
 
 def table(task: str, steps: int) -> Table:
@@ -19,7 +20,7 @@ def table(task: str, steps: int) -> Table:
     top = V_MAX[task]
     common: dict[str, Any] = {"task": task, "steps": steps, "preset": "", "backend": "host"}
     trials = (
-        Trial("sac", "sac", **common),
+        Trial("sac", "sac", options=SAC, **common),
         Trial("d4pg", "d4pg", options={**D4PG, "v_min": -0.2 * top, "v_max": top}, **common),
         Trial("sac-sb3", "sac", peer="sb3_sac_learn.py", **common),
     )

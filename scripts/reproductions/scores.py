@@ -47,9 +47,6 @@ def of(saved: "Saved", asked: Asked) -> dict[str, Any]:
     }
     if "probe" in found.scores:
         score["probe"] = found.scores["probe"].tolist()
-    if found.tasks is not None:
-        turns = range(1, 1 + saved.env.spec.trial)
-        score["episodes_of_a_trial"] = [float(found.scores[f"return_{turn}"].mean()) for turn in turns]
     if "cost" in found.scores:
         score["costs"] = found.scores["cost"].tolist()
     if asked.covers:
