@@ -174,8 +174,9 @@ def act(built: Built, key: jax.Array, state: State, memory: Memory, timestep: Ti
     params = acting_params(state)
     seen = transition(built, memory.obs, memory.action, timestep.reward, timestep.next_obs)
     mean, variance = encode(built, params["context"], seen)
-    # What a simulation that diverged showed is not believed.
-    counts = (memory.begun & jnp.isfinite(seen).all(-1))[:, None]
+    # What a simulation that diverged showed is not believed; loops clear its reward, and say so.
+    sound = jnp.isfinite(seen).all(-1) & ~timestep.extras.get("diverged", jnp.zeros_like(timestep.last))
+    counts = (memory.begun & sound)[:, None]
     precision = memory.precision + jnp.where(counts, 1.0 / jnp.maximum(variance, 1e-7), 0.0)
     shift = memory.shift + jnp.where(counts, mean / jnp.maximum(variance, 1e-7), 0.0)
 

@@ -78,9 +78,9 @@ class Driver:
         self._began = time.monotonic()
         self._warned: set[str] = set()
         self._evolves = agent.evolution
-        self._population = (
-            Population(agent, env, evaluator.wrapper, agent.evolution.episodes) if agent.evolution else None
-        )
+        if agent.evolution:
+            self._population = Population(agent, env, evaluator.wrapper, agent.evolution.episodes)
+            self._ask, self._tell = jax.jit(agent.evolution.ask), jax.jit(agent.evolution.tell)
         self._reach = 1  # updates of the next call; the first one compiles
 
     def run(self) -> list[dict[str, Any]]:
@@ -263,16 +263,15 @@ class Driver:
     def _evolve(self, metrics: list[Metrics], step: int) -> None:
         """Plays episodes with copies of every seed's agent, and goes on with what the agent makes of their returns."""
         assert self._evolves is not None
-        assert self._population is not None
         for index, writer in enumerate(metrics):
             began = time.monotonic()
             state = self._state(index)
             number = np.random.SeedSequence((self._loop.seeds[index], self._loop.updates)).generate_state(1)[0] >> 1
             ask_key, tell_key = jax.random.split(jax.random.key(number))
-            params = self._evolves.ask(ask_key, state)
+            params = self._ask(ask_key, state)
             trained = self._loop.wrapper_state(index)
             returns, taken = self._population(state, params, trained, int(number))
-            moved, found = self._evolves.tell(tell_key, state, params, returns.mean(1))
+            moved, found = self._tell(tell_key, state, params, returns.mean(1))
             if self._evolves.check and bool(found["improved"]):
                 blend = jax.tree.map(lambda leaf: leaf[None], moved.params)
                 again, more = self._population(state, blend, trained, int(number))

@@ -1,5 +1,6 @@
 """Evaluation of several sets of parameters on the same episodes, for agents whose weights evolve while they learn."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 import envs
 from agents.agent import Agent, State
+from agents.training import actor
 from envs.contract import Env, HostMaker, PyTree
 from envs.errors import UsageError
 from envs.wrappers import Chain, WrapperState
@@ -33,6 +35,7 @@ class Population:
         if not env.spec.max_steps:
             raise UsageError(f"{agent.name} plays whole episodes, and {env.spec.id} sets no limit: give it max_steps.")
         self._agent, self._env, self._wrapper, self._n = agent, env, wrapper, episodes
+        self._lend = jax.jit(partial(actor.lend, agent))
         if isinstance(env, Env):
             self._data = jax.tree.map(jnp.asarray, env.data)
             self._played = jax.jit(self._on_device)
@@ -41,18 +44,17 @@ class Population:
 
     def __call__(self, state: State, params: PyTree, trained: WrapperState, seed: int) -> tuple[np.ndarray, int]:
         """Returns `[size, episodes]` of `params` `[size, ...]`, and the environment steps that were taken."""
+        state = self._lend(state)
         if isinstance(self._env, Env):
             returns, steps = self._played(state, params, trained, np.uint32(seed), self._data)
             return np.asarray(returns), int(steps)
         return self._on_host(state, params, trained, seed)
 
     def _one(self, params: PyTree, carry: PyTree, wrapped: PyTree, state: State, key: jax.Array, step: Any, raw: Any):
-        act_key, wrap_key = jax.random.split(jax.random.fold_in(key, step))
-        wrapped, timestep = self._wrapper.timestep(wrapped, raw, True)
         lent = state._replace(params=params, acting=None)
-        action, carry, _ = self._agent.act(act_key, lent, carry, timestep, True)
-        wrapped, sent = self._wrapper.action(wrap_key, wrapped, action)
-        return sent, carry, wrapped
+        key = jax.random.fold_in(key, step)
+        found = actor.decide(self._agent, self._wrapper, True, key, lent, carry, wrapped, raw)
+        return found.sent, found.carry, found.wrapper
 
     def _on_device(self, state: State, params: PyTree, trained: WrapperState, seed: jax.Array, data: PyTree):
         assert isinstance(self._env, Env)

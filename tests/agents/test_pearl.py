@@ -104,6 +104,11 @@ def test_what_a_diverged_simulation_showed_is_not_believed(played):
     _, after, _ = agent.act(jax.random.key(0), state, memory, broken, False)
     np.testing.assert_array_equal(after.precision, memory.precision)
     assert np.isfinite(after.latent).all()
+    cleared = step([0.0, 0.0], 0.0, True, False, [1.0, 0.0])  # as the loops hand it on
+    cleared = cleared._replace(extras={**cleared.extras, "diverged": jnp.asarray([True, False])})
+    _, after, _ = agent.act(jax.random.key(0), state, memory, cleared, False)
+    np.testing.assert_array_equal(after.precision[0], memory.precision[0])
+    assert (after.precision[1] > memory.precision[1]).all()
 
 
 def filled(agent, rounds=4, seed=0):
